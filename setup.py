@@ -1,0 +1,47 @@
+"""Installs brainjax. Extras: `cuda` (GPU), `test` (what the tests need), `dev` (linting)."""
+
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+_here = pathlib.Path(__file__).parent
+_version = re.search(r'__version__ = "(.+?)"', (_here / "brainjax/__init__.py").read_text())[1]
+
+setup(
+    name="brainjax",
+    version=_version,
+    description="Brain-MRI deep learning in pure JAX",
+    long_description=(_here / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["brainjax", "brainjax.*"]),
+    package_data={"brainjax.synth": ["*.npz"]},
+    install_requires=[
+        "jax>=0.10",
+        "flax>=0.12.8",
+        "optax>=0.2.8",
+        "orbax-checkpoint>=0.12",
+        "nibabel>=5.3",
+        "numpy>=2.0",
+        "scipy>=1.14",
+        "pillow>=11.0",
+        "matplotlib>=3.9",
+        "safetensors>=0.5",
+        "tqdm>=4.66",
+        "tensorboardX>=2.6",
+        "absl-py>=2.1",
+        "ml-collections>=1.0",
+        # TensorFlow only feeds data, and only where it is installed: its CPU build is enough. Its wheels
+        # set the newest Python that gets the tf.data feed; training from arrays needs none of it.
+        "tensorflow-cpu>=2.20; python_version < '3.14'",
+        "tensorflow-datasets>=4.9.9; python_version < '3.14'",
+        "array-record>=0.8; python_version < '3.14'",
+    ],
+    extras_require={
+        "cuda": ["jax[cuda13]>=0.10"],
+        "app": [],
+        "test": ["pytest>=8.0", "hypothesis>=6.100", "ruff>=0.14"],
+    },
+)
