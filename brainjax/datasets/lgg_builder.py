@@ -1,0 +1,174 @@
+"""LGG as a TensorFlow Datasets builder, stored as ArrayRecord for random access.
+
+    prepare('~/lgg_mri_segmentation', '~/prepared')   # once: verifies, decodes, writes
+    dataset = load_prepared('~/prepared')             # the same rows as LGG(dir).load(), in order
+    source = data_source('~/prepared')                # or one row at a time: source[7]['image']
+
+Everything is one TFDS split, `slices`; who trains on what is decided by `splits.py`, at run time.
+"""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from brainjax.datasets.base import ArrayDataset
+from brainjax.datasets.lgg import INFO, LGG, SEQUENCES
+from brainjax.types import ConfigError, DataError
+
+SPLIT = "slices"  # TFDS reserves the name 'all'
+
+
+class LggMri(tfds.core.GeneratorBasedBuilder):
+    """The LGG folder, one example a slice, in the order of `LGG.load()`."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "Unpack Kaggle's 'LGG MRI Segmentation' (kaggle_3m) and pass its folder as source_dir."
+    )
+
+    def __init__(self, *, source_dir: str = "", skip_bad: bool = False, **kwargs: Any):
+        """Makes the builder; nothing is read yet.
+
+        Args:
+            source_dir: as `LGG.dir`; the manual directory of TFDS if empty.
+            skip_bad: leave bad files out instead of refusing to prepare.
+            **kwargs: of the TFDS builder; `data_dir` is where the prepared files go.
+        """
+        self._source = LGG(source_dir, skip_bad=skip_bad)
+        super().__init__(**{"file_format": "array_record"} | kwargs)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        features = tfds.features.FeaturesDict(
+            {
+                # The size is not fixed: PNG keeps it, and the masks compress to almost nothing.
+                "image": tfds.features.Image(shape=(None, None, 3), encoding_format="png"),
+                "mask": tfds.features.Image(shape=(None, None, 1), encoding_format="png"),
+                "patient": tfds.features.Text(),
+                "position": np.int32,
+            }
+        )
+        return self.dataset_info_from_configs(
+            description=f"{INFO.name}: {', '.join(INFO.channels)} slices; {INFO.classes[0]} masks.",
+            features=features,
+            citation=INFO.citation,
+            license=INFO.licence,
+            supervised_keys=("image", "mask"),
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
+        source = self._source
+        if not source.dir:
+            source = dataclasses.replace(source, dir=str(dl_manager.manual_dir))
+        # Reads and verifies all files before the first example is written.
+        return {SPLIT: self._generate_examples(source.load())}
+
+    def _generate_examples(self, dataset: ArrayDataset) -> Iterator[tuple[int, dict[str, Any]]]:
+        for row in range(len(dataset)):
+            yield (
+                row,
+                {
+                    "image": dataset.image[row],
+                    "mask": dataset.mask[row],
+                    "patient": dataset.groups[dataset.group[row]],
+                    "position": int(dataset.position[row]),
+                },
+            )
+
+
+def prepare(source_dir: str, data_dir: str, *, skip_bad: bool = False) -> str:
+    """Verifies, decodes and writes the data set; does nothing if that was finished before.
+
+    TFDS writes into a directory marked incomplete and renames it at the very end, so that an
+    interrupted preparation is never found by `load_prepared`; calling this again starts afresh.
+
+    Args:
+        source_dir: as `LGG.dir`.
+        data_dir: where the prepared files go.
+        skip_bad: leave bad files out instead of refusing.
+
+    Returns:
+        The folder of the prepared version, inside `data_dir`.
+
+    Raises:
+        DataError: there are bad files; the message lists them all.
+    """
+    _hide_gpus()
+    builder = LggMri(source_dir=source_dir, skip_bad=skip_bad, data_dir=_absolute(data_dir))
+    builder.download_and_prepare(
+        download_config=tfds.download.DownloadConfig(
+            register_checksums=False, try_download_gcs=False, manual_dir=_absolute(source_dir)
+        )
+    )
+    return str(builder.data_path)
+
+
+def data_source(data_dir: str) -> Sequence[dict[str, Any]]:
+    """Random access to the prepared slices, decoded one at a time and without TensorFlow.
+
+    Args:
+        data_dir: as for `prepare`.
+
+    Returns:
+        A sequence of dicts: image [H W 3] uint8, mask [H W 1] uint8 in {0, 1}, patient, position.
+
+    Raises:
+        DataError: nothing was prepared there, or the preparation was interrupted.
+    """
+    folder = pathlib.Path(_absolute(data_dir), "lgg_mri", str(LggMri.VERSION))
+    if not (folder / "dataset_info.json").is_file():
+        begun = list(folder.parent.glob("*incomplete*"))
+        state = "only an interrupted preparation" if begun else "nothing prepared"
+        raise DataError(f"{data_dir}: {state}; run the preparation (again)")
+    return tfds.builder_from_directory(folder).as_data_source(split=SPLIT)
+
+
+def load_prepared(data_dir: str, *, sequences: str = "all") -> ArrayDataset:
+    """All prepared slices in memory: row for row what `LGG.load()` returned.
+
+    Args:
+        data_dir: as for `prepare`.
+        sequences: as `LGG.sequences`.
+
+    Raises:
+        ConfigError: `sequences` is neither 'all' nor 'flair'.
+        DataError: nothing was prepared there, or the preparation was interrupted.
+    """
+    if sequences not in SEQUENCES:
+        raise ConfigError(f"sequences is {sequences!r}; choose {' or '.join(map(repr, SEQUENCES))}")
+    picked = list(SEQUENCES[sequences])
+    source = data_source(data_dir)
+    size = source[0]["image"].shape[:2]
+    image = np.empty((len(source), *size, len(picked)), np.uint8)
+    mask = np.empty((len(source), *size, 1), np.uint8)
+    patients, position = [], np.empty(len(source), np.int32)
+    for row in range(len(source)):
+        example = source[row]
+        image[row], mask[row] = example["image"][..., picked], example["mask"]
+        position[row] = example["position"]
+        patients.append(example["patient"].decode())
+    groups, group = np.unique(patients, return_inverse=True)
+    return ArrayDataset(
+        info=dataclasses.replace(INFO, channels=tuple(INFO.channels[c] for c in picked)),
+        image=image,
+        mask=mask,
+        group=group.astype(np.int32),
+        position=position,
+        groups=tuple(groups.tolist()),
+    )
+
+
+def _hide_gpus() -> None:
+    """Keeps TensorFlow, which only encodes PNGs here, from reserving the memory of the GPUs."""
+    import tensorflow as tf  # slow to import, and reading needs none of it
+
+    tf.config.set_visible_devices([], "GPU")
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))

@@ -1,0 +1,161 @@
+"""Every problem of a data set in one message, found before anything is compiled.
+
+Loaders collect `Problem`s while they read, and hand them to `settle` once at the end: it raises one
+`DataError` with the whole list, or, with `skip_bad`, lets the rest of the data through.
+"""
+
+import collections
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from brainjax.types import DataError
+
+SKIP_FLAG = "--config.data.skip_bad=True"
+MAX_LISTED = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """One thing wrong with the data.
+
+    Attributes:
+        path: the file, folder or patient it is about.
+        what: what is wrong, in words.
+        fix: what to do about it.
+    """
+
+    path: str
+    what: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.what}; {self.fix}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What a loader found out about the files beside their pixels.
+
+    Attributes:
+        problems: bad files that were left out.
+        missing_slices: slice numbers absent from the middle of a patient's sequence, by patient.
+        missing_sequences: channels that merely repeat another one, by patient.
+    """
+
+    problems: tuple[Problem, ...] = ()
+    missing_slices: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    missing_sequences: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+
+    def lines(self) -> list[str]:
+        """The report in words, one finding a line, for a log."""
+        return [
+            *(f"left out {problem}" for problem in self.problems),
+            *(f"{g}: no slice {_listed(n)}" for g, n in self.missing_slices.items()),
+            *(f"{g}: no {_listed(c)} sequence" for g, c in self.missing_sequences.items()),
+        ]
+
+
+def listing(problems: Sequence[Problem], *, limit: int = MAX_LISTED) -> str:
+    """Numbers the problems, one a line; those beyond `limit` are only counted."""
+    lines = [f"  {i}. {problem}" for i, problem in enumerate(problems[:limit], start=1)]
+    if len(problems) > limit:
+        lines.append(f"  ... and {len(problems) - limit} more")
+    return "\n".join(lines)
+
+
+def settle(name: str, problems: Sequence[Problem], *, good: int, skip_bad: bool) -> None:
+    """Decides, once all problems are known, whether the data can be used.
+
+    Args:
+        name: the folder or data set, for the message.
+        problems: everything found wrong.
+        good: how many examples are left without the bad ones.
+        skip_bad: go on without the bad ones.
+
+    Raises:
+        DataError: there are problems and `skip_bad` is off, or nothing good is left.
+    """
+    if good and (skip_bad or not problems):
+        return
+    count = f"{len(problems)} problem" + ("s" if len(problems) != 1 else "")
+    if not good:
+        fix = "Nothing usable is left: check that the path names the right folder."
+    else:
+        fix = f"Fix the files, or pass {SKIP_FLAG} to go on with the {good} good examples."
+    raise DataError("\n".join(filter(None, [f"{name}: {count}", listing(problems), fix])))
+
+
+def image_problems(
+    path: str, image: np.ndarray, *, size: tuple[int, int], channels: int
+) -> list[Problem]:
+    """Checks a decoded image against the data set.
+
+    Args:
+        path: its file.
+        image: [H W] or [H W C] uint8.
+        size: (H, W) of the data set.
+        channels: C of the data set.
+    """
+    problems = []
+    found = 1 if image.ndim == 2 else image.shape[2]
+    if found != channels:
+        what = f"image has {_channels(found)}, expected {channels}"
+        problems.append(Problem(path, what, "export it again with all its channels"))
+    if image.shape[:2] != size:
+        what = f"image is {_size(image.shape)}, the others are {_size(size)}"
+        problems.append(Problem(path, what, "resize it together with its mask"))
+    return problems
+
+
+def mask_problems(path: str, mask: np.ndarray, *, size: tuple[int, int]) -> list[Problem]:
+    """Checks a decoded mask: one channel, the grid of the images, nothing but 0 and 255.
+
+    Args:
+        path: its file.
+        mask: [H W] or [H W 1] uint8.
+        size: (H, W) of the data set.
+    """
+    problems = []
+    if mask.ndim == 3 and mask.shape[2] != 1:
+        what = f"mask has {_channels(mask.shape[2])}, expected 1"
+        problems.append(Problem(path, what, "save it as a grey image"))
+    if mask.shape[:2] != size:
+        what = f"mask is {_size(mask.shape)}, the images are {_size(size)}"
+        problems.append(Problem(path, what, "export it on its image's grid"))
+    grey = mask[(mask != 0) & (mask != 255)]
+    if grey.size:
+        shown = _listed(np.unique(grey)[:3].tolist())
+        what = f"mask is not binary: {grey.size} values are neither 0 nor 255, such as {shown}"
+        problems.append(Problem(path, what, "threshold it, to 0 and 255"))
+    return problems
+
+
+def shared_groups(parts: Mapping[str, Iterable[str]]) -> list[Problem]:
+    """Patients that appear in more than one part of a split.
+
+    Args:
+        parts: patient names by part, as in `{'train': [...], 'test': [...]}`; repeats are fine.
+    """
+    places = collections.defaultdict(list)
+    for part, names in parts.items():
+        for name in sorted(set(names)):
+            places[name].append(part)
+    return [
+        Problem(name, f"patient is in {' and '.join(found)}", "keep all its slices on one side")
+        for name, found in sorted(places.items())
+        if len(found) > 1
+    ]
+
+
+def _listed(items: Iterable[object]) -> str:
+    return ", ".join(str(item) for item in items)
+
+
+def _channels(count: int) -> str:
+    return f"{count} channel" + ("s" if count != 1 else "")
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[0]} x {shape[1]}"
