@@ -1,0 +1,25 @@
+"""Metrics: (sum, count) pairs on device, exact integer counts per patient on host."""
+
+from brainjax.metrics.mean import Mean
+from brainjax.metrics.overlap import (
+    Counts,
+    counts,
+    dice,
+    jaccard,
+    per_group,
+    precision,
+    recall,
+    summarize,
+)
+
+__all__ = [
+    "Counts",
+    "Mean",
+    "counts",
+    "dice",
+    "jaccard",
+    "per_group",
+    "precision",
+    "recall",
+    "summarize",
+]
