@@ -13,12 +13,12 @@ score 2 |P T| / (|P| + |T|), and the others are smoothed so that the textbook re
 stay exact: `jaccard = d / (2 - d)` and `tversky(alpha=0.5, beta=0.5) = dice`, per channel.
 """
 
-import difflib
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
+from brainjax.lookup import lookup
 from brainjax.types import ConfigError
 
 __all__ = [
@@ -44,11 +44,7 @@ def get(name: str) -> Callable[..., jax.Array]:
     Raises:
         ConfigError: not in `__all__`; the message names the nearest loss and lists them all.
     """
-    if name not in __all__:
-        near = difflib.get_close_matches(name, __all__, n=1, cutoff=0.4)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(f"No loss is called {name!r}.{hint} Losses: {', '.join(__all__)}.")
-    return globals()[name]
+    return lookup(name, {n: globals()[n] for n in __all__}, "loss")
 
 
 def reduce(per_example: jax.Array, valid: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:

@@ -5,7 +5,6 @@ exactly the options that it has. A schedule is a pure function of the step that 
 in [0, 1], so the peak rate lives in one place, the optimizer's options.
 """
 
-import difflib
 import inspect
 import math
 import numbers
@@ -16,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from brainjax.lookup import lookup, nearest
 from brainjax.types import ConfigError
 
 Schedule = Callable[[Any], Any]
@@ -42,9 +42,7 @@ def get(name: str) -> Callable[..., optax.GradientTransformation]:
     Raises:
         ConfigError: not an optax optimizer; the message names the nearest.
     """
-    if not _is_optimizer(name):
-        raise _unknown("optimizer", name, names())
-    return getattr(optax, name)
+    return lookup(name, {n: getattr(optax, n) for n in names()}, "optimizer")
 
 
 def names() -> list[str]:
@@ -201,11 +199,10 @@ def make_schedule(name: str, steps: int, **options: Any) -> Schedule:
     Raises:
         ConfigError: unknown schedule or option; the message names the nearest.
     """
-    if name not in SCHEDULES:
-        raise _unknown("schedule", name, SCHEDULES)
-    known = [p for p in inspect.signature(SCHEDULES[name]).parameters if p != "steps"]
+    factory = lookup(name, SCHEDULES, "schedule")
+    known = [p for p in inspect.signature(factory).parameters if p != "steps"]
     _check_options(f"schedule {name}", options, known)
-    return SCHEDULES[name](steps, **options)
+    return factory(steps, **options)
 
 
 def _with_warmup(steps: int, warmup: float, decay: Callable[[jax.Array], jax.Array]) -> Schedule:
@@ -260,10 +257,4 @@ def _dry_run(optimizer: optax.GradientTransformation) -> None:
 def _check_options(owner: str, options: Iterable[str], known: list[str]) -> None:
     for option in options:
         if option not in known:
-            raise _unknown(f"option of {owner}", option, known)
-
-
-def _unknown(kind: str, name: str, known: Iterable[str]) -> ConfigError:
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return ConfigError(f"{name!r} is no {kind}.{hint} Known: {', '.join(known)}.")
+            raise ConfigError(f"{owner} has no option {option!r}: {nearest(option, known)}")

@@ -3,10 +3,9 @@
 A new dataset is one file here, one line in `_HOME`, and its name in `__all__`.
 """
 
-import difflib
 import importlib
 
-from brainjax.types import ConfigError
+from brainjax.lookup import lookup
 
 __all__ = ["LGG", "Synthetic"]
 
@@ -21,14 +20,9 @@ def __getattr__(name: str) -> type:
 
 
 def get(name: str) -> type:
-    """Looks a dataset class up by its name in `__all__`, in any case.
+    """The dataset class of that name.
 
     Raises:
         ConfigError: no such dataset; the message names the nearest and lists all.
     """
-    known = {entry.lower(): entry for entry in __all__}
-    if name.lower() in known:
-        return __getattr__(known[name.lower()])
-    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.4)
-    hint = f"did you mean {known[near[0]]!r}? " if near else ""
-    raise ConfigError(f"no dataset {name!r}; {hint}choose one of {', '.join(__all__)}")
+    return __getattr__(lookup(name, {n: n for n in __all__}, "dataset"))

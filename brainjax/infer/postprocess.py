@@ -32,9 +32,11 @@ class Postprocess:
     fill: bool = False
 
     def __post_init__(self) -> None:
+        """Raises ConfigError for an option out of range."""
         _check_options(self.min_voxels, self.min_fraction, self.connectivity)
 
     def __call__(self, mask: np.ndarray) -> np.ndarray:
+        """Cleans one patient's mask, [S H W] -> [S H W] bool; the input is left as it is."""
         mask = keep_components(
             mask,
             min_voxels=self.min_voxels,

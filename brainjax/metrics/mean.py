@@ -20,6 +20,7 @@ class Mean:
     """
 
     def __init__(self) -> None:
+        """Starts with nothing counted."""
         self.sum = np.float64(0)
         self.count = np.float64(0)
 

@@ -1,0 +1,6 @@
+"""Batches as a function of (seed, step). `tfdata` is imported only when asked for."""
+
+from brainjax.data.order import Order
+from brainjax.data.source import Input, Source
+
+__all__ = ["Input", "Order", "Source"]

@@ -1,0 +1,108 @@
+"""Scores a predictor on rows of a dataset, on the native grid, per slice and per patient volume."""
+
+import dataclasses
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from brainjax.data.source import Source
+from brainjax.infer.predictor import Predictor
+from brainjax.metrics import overlap
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """What `evaluate` found.
+
+    Attributes:
+        metrics: flat numbers for `result.json`; the names ending in `_post` are after clean-up.
+        per_volume: one dict a patient.
+    """
+
+    metrics: dict[str, Any]
+    per_volume: list[dict[str, Any]]
+
+
+def evaluate(
+    predictor: Predictor,
+    variables: Any,
+    source: Source,
+    rows: np.ndarray,
+    *,
+    clean: bool = True,
+    progress: bool = False,
+) -> Scores:
+    """Predicts `rows` and compares with their masks, in bounded memory.
+
+    Args:
+        predictor: the network with its preprocessing.
+        variables: its variables.
+        source: the dataset.
+        rows: ascending row numbers; a patient's rows are stacked into one volume.
+        clean: also score the masks after the 3D clean-up of `predictor.options`.
+        progress: show a progress bar on stderr.
+    """
+    data, options = source.dataset, predictor.options
+    cleanup = options.postprocess()
+    raw: list[overlap.Counts] = []
+    cleaned: list[overlap.Counts] = []
+    for patient, mask in _volumes(predictor, variables, source, rows, progress):
+        truth = data.mask[patient]
+        raw.append(_counts(mask, truth))
+        if clean:
+            channels = [cleanup(mask[..., k]) for k in range(mask.shape[-1])]
+            cleaned.append(_counts(np.stack(channels, -1), truth))
+    group = data.group[rows]
+
+    def summary(parts: list[overlap.Counts]) -> dict[str, Any]:
+        total = overlap.Counts(*(np.concatenate(c) for c in zip(*parts, strict=True)))
+        return overlap.summarize(total, group, empty=options.empty, names=data.groups)
+
+    metrics = summary(raw)
+    per_volume = metrics.pop("per_volume")
+    if clean:
+        after = summary(cleaned)
+        for volume, other in zip(per_volume, after.pop("per_volume"), strict=True):
+            volume["dice_post"] = other["dice"]
+        metrics |= {f"{k}_post": v for k, v in after.items() if not k.startswith("n_")}
+    return Scores(metrics, per_volume)
+
+
+def _volumes(
+    predictor: Predictor,
+    variables: Any,
+    source: Source,
+    rows: np.ndarray,
+    progress: bool,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields (rows, masks [S H W K] bool) a patient at a time, though batches straddle patients."""
+    group = source.dataset.group[rows]
+    ends = (np.flatnonzero(np.diff(group)) + 1).tolist() + [len(rows)]
+    held: list[np.ndarray] = []  # masks of the patient in hand
+    first = start = 0  # its first row; the first row of the batch
+    bar = tqdm(
+        total=len(rows), unit="slice", desc="scoring", disable=not progress, file=sys.stderr
+    )
+    for part, probability in predictor.batches(variables, source, rows):
+        bar.update(len(part))
+        masks = probability >= predictor.options.threshold
+        while ends and ends[0] <= start + len(part):
+            cut = ends[0] - max(start, first)
+            yield rows[first : ends[0]], np.concatenate([*held, masks[:cut]])
+            held, masks, first = [], masks[cut:], ends.pop(0)
+        if len(masks):
+            held.append(masks)
+        start += len(part)
+    bar.close()
+
+
+def _counts(mask: np.ndarray, truth: np.ndarray) -> overlap.Counts:
+    """Counts of [S C] for a patient's stacked slices, on the host: [S H W C] each."""
+    truth = truth > 0
+    tp = (mask & truth).sum((1, 2), dtype=np.int64)
+    return overlap.Counts(
+        tp, mask.sum((1, 2), dtype=np.int64) - tp, truth.sum((1, 2), dtype=np.int64) - tp
+    )

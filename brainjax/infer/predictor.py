@@ -1,0 +1,99 @@
+"""Slices in, probabilities on the native grid out: the one path by which every model is scored and used."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from brainjax.data.source import Input, Source
+from brainjax.infer.postprocess import Postprocess
+from brainjax.preprocess.batch import prepare, restore
+from brainjax.types import ConfigError
+
+TTA = ("none", "flip")
+
+
+@dataclasses.dataclass(frozen=True)
+class Inference:
+    """How predictions are made, beyond the network itself.
+
+    Attributes:
+        batch_size: slices at once; the last batch is padded to it, so that there is one compile.
+        tta: 'none', or 'flip': the mean of the probabilities of an image and its left-right mirror.
+        threshold: probability at and above which a pixel is called tumour.
+        empty: worth of a metric where prediction and truth are both empty: 'one', 'zero' or 'skip'.
+        min_voxels, min_fraction, keep_largest, connectivity, fill: 3D clean-up of a patient's stacked
+            slices, see `brainjax.infer.postprocess.Postprocess`; scores are given with and without it.
+    """
+
+    batch_size: int = 16
+    tta: str = "none"
+    threshold: float = 0.5
+    empty: str = "one"
+    min_voxels: int = 0
+    min_fraction: float = 0.0
+    keep_largest: bool = False
+    connectivity: int = 26
+    fill: bool = False
+
+    def postprocess(self) -> Postprocess:
+        """The clean-up that these options describe."""
+        return Postprocess(
+            self.min_voxels, self.min_fraction, self.keep_largest, self.connectivity, self.fill
+        )
+
+
+class Predictor:
+    """A network with the preprocessing it was trained with.
+
+    Attributes:
+        model: the Linen module.
+        input: working grid, context and normalisation.
+        options: batch size, mirrors, threshold, clean-up.
+    """
+
+    def __init__(self, model: nn.Module, input: Input, options: Inference):
+        if options.tta not in TTA:
+            raise ConfigError(f"unknown tta {options.tta!r}; choose one of {', '.join(TTA)}")
+        self.model, self.input, self.options = model, input, options
+        self._compiled = jax.jit(self._probabilities)
+
+    def _probabilities(self, variables: Any, raw: dict[str, jax.Array]) -> jax.Array:
+        native = raw["image"].shape[1:3]
+        image = prepare(raw, self.input.size)["image"]
+
+        def once(image: jax.Array) -> jax.Array:
+            return self.model.apply(variables, image, train=False)
+
+        logits = once(image)
+        if self.options.tta == "none":
+            return nn.sigmoid(restore(logits, native))
+        mirrored = jnp.flip(once(jnp.flip(image, axis=2)), axis=2)
+        both = [nn.sigmoid(restore(x, native)) for x in (logits, mirrored)]
+        return (both[0] + both[1]) / 2
+
+    def batches(
+        self, variables: Any, source: Source, rows: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields (rows [b], probabilities [b H W K] float32) over `rows`, padding left out."""
+        size = self.options.batch_size
+        for first in range(0, len(rows), size):
+            part = rows[first : first + size]
+            padded = np.full(size, -1, np.int64)
+            padded[: len(part)] = part
+            raw = {k: v for k, v in source.gather(padded).items() if k != "mask"}
+            yield part, np.asarray(self._compiled(variables, raw))[: len(part)]
+
+    def probabilities(self, variables: Any, source: Source, rows: np.ndarray) -> np.ndarray:
+        """[n H W K] float32 on the native grid, for a few rows (a patient's, say)."""
+        return np.concatenate([p for _, p in self.batches(variables, source, rows)])
+
+    def masks(self, variables: Any, source: Source, rows: np.ndarray) -> np.ndarray:
+        """[n H W K] bool on the native grid, before any clean-up."""
+        threshold = self.options.threshold
+        parts = [p >= threshold for _, p in self.batches(variables, source, rows)]
+        return np.concatenate(parts)

@@ -1,0 +1,105 @@
+"""Released models: a folder with safetensors weights, a config, their checksums and a model card.
+
+    model.safetensors   the variables, names joined by '/', in bfloat16 or float32
+    config.json         {"config": the training config, "facts": dataset, licence, patients trained on, ...}
+    SHA256SUMS          of the two files above, in the format of `sha256sum`
+    MODEL_CARD.md       for people
+
+Nothing here unpickles: safetensors holds numbers only, and the checksums are verified before it is read.
+"""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from typing import Any
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+from safetensors import SafetensorError
+from safetensors.flax import load_file, save_file
+
+from brainjax.types import CheckpointError
+
+WEIGHTS, CONFIG, SUMS, CARD = "model.safetensors", "config.json", "SHA256SUMS", "MODEL_CARD.md"
+
+
+@dataclasses.dataclass(frozen=True)
+class Release:
+    """A released model as it lies on disk.
+
+    Attributes:
+        config: the training config, as a plain dict.
+        facts: dataset, licence, patients trained on, parameters, measured scores.
+        variables: the model's variables, float32.
+    """
+
+    config: dict[str, Any]
+    facts: dict[str, Any]
+    variables: Any
+
+
+def is_release(directory: str | pathlib.Path) -> bool:
+    """Whether `directory` holds a released model."""
+    return (pathlib.Path(directory) / WEIGHTS).is_file()
+
+
+def save(
+    directory: str | pathlib.Path, release: Release, *, dtype: str = "float32", card: str = ""
+) -> pathlib.Path:
+    """Writes a release folder; returns its path.
+
+    Args:
+        directory: created if need be; files of an earlier release in it are replaced.
+        release: what to write.
+        dtype: storage dtype of the weights, 'float32', 'bfloat16' or 'float16'.
+        card: text of MODEL_CARD.md; none is written when empty.
+    """
+    directory = pathlib.Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    flat = flax.traverse_util.flatten_dict(release.variables, sep="/")
+    save_file(
+        {name: jnp.asarray(value, dtype) for name, value in flat.items()}, directory / WEIGHTS
+    )
+    text = json.dumps({"config": release.config, "facts": release.facts}, indent=2)
+    (directory / CONFIG).write_text(text + "\n")
+    sums = "".join(f"{_sha256(directory / name)}  {name}\n" for name in (WEIGHTS, CONFIG))
+    (directory / SUMS).write_text(sums)
+    if card:
+        (directory / CARD).write_text(card)
+    return directory
+
+
+def load(directory: str | pathlib.Path) -> Release:
+    """Reads a release folder.
+
+    Raises:
+        CheckpointError: a file is missing, does not match its checksum, or is not what it claims to be.
+    """
+    directory = pathlib.Path(directory)
+    if not is_release(directory):
+        raise CheckpointError(f"{directory} holds no released model: {WEIGHTS} is missing")
+    try:
+        for line in (directory / SUMS).read_text().splitlines():
+            wanted, name = line.split(maxsplit=1)
+            if _sha256(directory / name) != wanted:
+                raise CheckpointError(
+                    f"{directory / name} does not match its SHA-256 in {SUMS}: it is damaged or was "
+                    f"changed; fetch it again"
+                )
+        stored = json.loads((directory / CONFIG).read_text())
+        flat = load_file(directory / WEIGHTS)
+        variables = flax.traverse_util.unflatten_dict(flat, sep="/")
+        variables = jax.tree.map(lambda x: x.astype(jnp.float32), variables)
+        return Release(stored["config"], stored["facts"], variables)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{directory} cannot be read as a released model "
+            f"({type(error).__name__}: {error}); fetch it again"
+        ) from error
+
+
+def _sha256(path: pathlib.Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,88 @@
+"""A trained model ready for use: three lines from an array of slices to a mask."""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from brainjax.config import build, from_dict
+from brainjax.data.source import Input, Source
+from brainjax.datasets.base import ArrayDataset, DatasetInfo
+from brainjax.infer import release
+from brainjax.infer.predictor import Inference, Predictor
+from brainjax.lookup import lookup
+from brainjax.models import get as get_model
+from brainjax.types import DataError
+
+
+class Segmenter:
+    """A network, its weights and its preprocessing.
+
+        model = Segmenter.load("checkpoints/lgg_unet")
+        mask = model(volume)  # [S H W C] uint8 -> [S H W] bool, on the same grid
+
+    Attributes:
+        config: the training config.
+        facts: what is known about the model: dataset, licence, patients trained on, scores.
+        predictor, variables: the network with its preprocessing, and its weights.
+    """
+
+    def __init__(self, config: dict[str, Any], facts: dict[str, Any], variables: Any):
+        self.config, self.facts, self.variables = from_dict(config), facts, variables
+        self.predictor = Predictor(
+            build(self.config.model, get_model),
+            build(self.config.input, lambda name: lookup(name, {"Input": Input}, "input")),
+            build(
+                self.config.infer,
+                lambda name: lookup(name, {"Inference": Inference}, "inference options"),
+            ),
+        )
+
+    @classmethod
+    def load(cls, directory: str | pathlib.Path) -> "Segmenter":
+        """Reads a release folder (see `brainjax.infer.release`).
+
+        Raises:
+            CheckpointError: it is missing or damaged.
+        """
+        stored = release.load(directory)
+        return cls(stored.config, stored.facts, stored.variables)
+
+    def source(self, dataset: ArrayDataset) -> Source:
+        """The dataset as this network wants to see it."""
+        return Source(dataset, self.predictor.input.context, self.predictor.input.normalize)
+
+    def __call__(self, volume: np.ndarray, *, clean: bool = True) -> np.ndarray:
+        """Segments one patient's stacked slices.
+
+        Args:
+            volume: [S H W C] with the channels the model was trained on, in scan order; values as in the
+                training files, since each volume is normalised by its own intensities.
+            clean: apply the model's 3D clean-up.
+
+        Returns:
+            [S H W] bool.
+
+        Raises:
+            DataError: wrong number of axes or channels, or values that are not finite.
+        """
+        channels = self.facts["channels"]
+        volume = np.asarray(volume)
+        if volume.ndim != 4 or volume.shape[-1] != len(channels):
+            raise DataError(
+                f"volume has shape {volume.shape}; this model wants [slices, height, width, "
+                f"{len(channels)}] with channels {', '.join(channels)}"
+            )
+        if not np.isfinite(volume).all():
+            raise DataError("volume holds NaN or infinite values; replace them first")
+        count = len(volume)
+        dataset = ArrayDataset(
+            info=DatasetInfo("volume", tuple(channels), tuple(self.facts["classes"]), "", ""),
+            image=volume,
+            mask=np.zeros((*volume.shape[:3], 1), np.uint8),
+            group=np.zeros(count, np.int32),
+            position=np.arange(count, dtype=np.int32),
+            groups=("volume",),
+        )
+        mask = self.predictor.masks(self.variables, self.source(dataset), np.arange(count))[..., 0]
+        return self.predictor.options.postprocess()(mask) if clean else mask

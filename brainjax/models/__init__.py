@@ -1,0 +1,25 @@
+"""Networks, importable by anyone: this room needs jax and flax only.
+
+Linen modules are dataclasses: their fields are their configuration. From Flax NNX, use
+`flax.nnx.bridge.ToNNX(UNet(...), rngs=...)`. A new network is one file, one import and one line here.
+"""
+
+import flax.linen as nn
+
+from brainjax.lookup import lookup
+from brainjax.models.resnet import ResNet
+from brainjax.models.resnet_unet import ResNetUNet
+from brainjax.models.transunet import TransUNet
+from brainjax.models.unet import UNet
+from brainjax.models.vit import ViT
+
+__all__ = ["ResNet", "ResNetUNet", "TransUNet", "UNet", "ViT"]
+
+
+def get(name: str) -> type[nn.Module]:
+    """The network called `name`.
+
+    Raises:
+        ConfigError: no such network; the message names the nearest and lists all.
+    """
+    return lookup(name, {n: globals()[n] for n in __all__}, "model")

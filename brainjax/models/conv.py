@@ -1,0 +1,255 @@
+"""The one convolution of the package: every model convolves through `conv` (or the module `Conv`).
+
+The forward pass is `lax.conv_general_dilated` everywhere. The gradient with respect to the kernel is where
+XLA:CPU loses: it runs at 40 GF/s where the same sums written as one small matmul per kernel tap, one example at
+a time so that its operands stay in cache, run at 140-200. So stride-1 convolutions carry their own
+gradient rule, chosen when the program is lowered: taps on CPU, XLA's own on GPU and TPU. Both are the same
+sums in another order, equal to float32 rounding (`tests/test_conv.py`).
+
+A convolution of a concatenation is the sum of two convolutions; `Conv` takes several inputs and adds,
+so that decoders never materialise `concat(up, skip)`.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+# Above this many output positions an example's taps no longer fit in cache together with the batch's,
+# and scanning over examples wins; below it, one matmul over the whole batch is larger and so quicker.
+_SCAN_POSITIONS = 1024
+
+_LETTERS = {1: "W", 2: "HW", 3: "XYZ"}
+
+
+def _xla(x, kernel, strides, padding, dilation):
+    axes = _LETTERS[kernel.ndim - 2]
+    numbers = (f"N{axes}C", f"{axes}IO", f"N{axes}C")
+    return lax.conv_general_dilated(
+        x, kernel, strides, padding, rhs_dilation=dilation, dimension_numbers=numbers
+    )
+
+
+def _kernel_gradient_xla(x, g, kernel_shape, padding, dilation):
+    unit = (1,) * (len(kernel_shape) - 2)
+    kernel = jax.ShapeDtypeStruct(kernel_shape, x.dtype)
+    transpose = jax.linear_transpose(lambda k: _xla(x, k, unit, padding, dilation), kernel)
+    return transpose(g)[0]
+
+
+def _kernel_gradient_taps(x, g, kernel_shape, padding, dilation):
+    """Kernel gradient of a stride-1 convolution as one matmul per tap.
+
+    x: [B *spatial C], g: [B *out F]; returns `kernel_shape` [*k C F], summed in float32.
+    """
+    size, out = kernel_shape[:-2], g.shape[1:-1]
+    channels, features = kernel_shape[-2:]
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    starts = [tuple(i * d for i, d in zip(tap, dilation, strict=True)) for tap in _indices(size)]
+
+    def taps(x, g):  # [b *padded C], [b *out F] -> [taps C F]
+        g = g.reshape(-1, features)
+
+        def one(start):
+            window = tuple(slice(s, s + n) for s, n in zip(start, out, strict=True))
+            return lax.dot_general(
+                x[(slice(None), *window)].reshape(-1, channels),
+                g,
+                (((0,), (0,)), ((), ())),
+                preferred_element_type=jnp.float32,
+            )
+
+        return jnp.stack([one(start) for start in starts])
+
+    positions = functools.reduce(lambda a, b: a * b, out, 1)
+    if positions < _SCAN_POSITIONS or x.shape[0] == 1:
+        total = taps(x, g)
+    else:
+        zero = jnp.zeros((len(starts), channels, features), jnp.float32)
+        total, _ = lax.scan(
+            lambda acc, xg: (acc + taps(xg[0][None], xg[1][None]), None), zero, (x, g)
+        )
+    return total.reshape(kernel_shape).astype(x.dtype)
+
+
+def _indices(size: Sequence[int]) -> list[tuple[int, ...]]:
+    if not size:
+        return [()]
+    return [(i, *rest) for i in range(size[0]) for rest in _indices(size[1:])]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _unit_stride(x, kernel, padding, dilation):
+    return _xla(x, kernel, (1,) * (kernel.ndim - 2), padding, dilation)
+
+
+def _unit_stride_forward(x, kernel, padding, dilation):
+    return _unit_stride(x, kernel, padding, dilation), (x, kernel)
+
+
+def _unit_stride_backward(padding, dilation, residual, g):
+    x, kernel = residual
+    unit = (1,) * (kernel.ndim - 2)
+    to_x = jax.linear_transpose(lambda v: _xla(v, kernel, unit, padding, dilation), x)
+    arguments = {"kernel_shape": kernel.shape, "padding": padding, "dilation": dilation}
+    to_kernel = lax.platform_dependent(
+        x,
+        g,
+        cpu=functools.partial(_kernel_gradient_taps, **arguments),
+        default=functools.partial(_kernel_gradient_xla, **arguments),
+    )
+    return to_x(g)[0], to_kernel
+
+
+_unit_stride.defvjp(_unit_stride_forward, _unit_stride_backward)
+
+
+def explicit_padding(
+    padding: str | Sequence[tuple[int, int]],
+    size: Sequence[int],
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilation: Sequence[int],
+) -> tuple[tuple[int, int], ...]:
+    """Pads per axis: 'SAME' and 'VALID' as TensorFlow defines them, or the pairs given."""
+    if not isinstance(padding, str):
+        return tuple((int(a), int(b)) for a, b in padding)
+    extent = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+    return tuple((int(a), int(b)) for a, b in lax.padtype_to_pads(size, extent, strides, padding))
+
+
+def conv(
+    x: jax.Array,
+    kernel: jax.Array,
+    *,
+    strides: int | Sequence[int] = 1,
+    padding: str | Sequence[tuple[int, int]] = "SAME",
+    dilation: int | Sequence[int] = 1,
+) -> jax.Array:
+    """Convolves channels-last `x` with `kernel`.
+
+    Args:
+        x: [B *spatial C], with one, two or three spatial axes.
+        kernel: [*k C F], of x's dtype.
+        strides: one number, or one per axis.
+        padding: 'SAME', 'VALID' or (low, high) per axis.
+        dilation: of the kernel; one number, or one per axis.
+
+    Returns:
+        [B *out F], of x's dtype. When every stride is 1 the gradient rule is this file's own, for reverse
+        mode only: forward mode (`jax.jvp`, `jax.linearize`) then raises TypeError.
+    """
+    rank = kernel.ndim - 2
+    if x.ndim != rank + 2 or x.shape[-1] != kernel.shape[-2]:
+        raise ValueError(f"conv: input {x.shape} does not fit kernel {kernel.shape} [*k C F]")
+    strides = (strides,) * rank if isinstance(strides, int) else tuple(strides)
+    dilation = (dilation,) * rank if isinstance(dilation, int) else tuple(dilation)
+    size = kernel.shape[:-2]
+    padding = explicit_padding(padding, x.shape[1:-1], size, strides, dilation)
+    if all(k == 1 for k in size) and not any(sum(p) for p in padding):
+        # A pointwise convolution is a matmul; a strided one reads only the positions it keeps.
+        x = x[(slice(None), *(slice(None, None, s) for s in strides))]
+        return jnp.dot(x, kernel.reshape(kernel.shape[-2:]))
+    if all(s == 1 for s in strides):
+        return _unit_stride(x, kernel, padding, dilation)
+    return _xla(x, kernel, strides, padding, dilation)
+
+
+class Conv(nn.Module):
+    """A convolution with its parameters `kernel` [*k C F] and `bias` [F].
+
+    The rank follows the input: [B H W C] convolves in 2D, [B X Y Z C] in 3D. Several inputs act as
+    their concatenation on channels, without making it.
+
+    Attributes:
+        features: output channels F.
+        kernel_size: edge of the kernel, the same on every axis.
+        strides: the same on every axis.
+        padding: 'SAME' (TensorFlow's rule), 'VALID', or a number of voxels on either side (PyTorch's rule).
+        dilation: of the kernel.
+        use_bias: adds `bias`.
+        standardize: gives the kernel of each output feature zero mean and unit variance before it is used (weight
+            standardisation, Qiao et al. 2019, arXiv:1903.10520), in float32.
+        dtype: compute dtype; parameters stay float32.
+        kernel_init, bias_init: initialisers; He normal, as every network here ends its convolutions in a ReLU.
+    """
+
+    features: int
+    kernel_size: int = 3
+    strides: int = 1
+    padding: str | int = "SAME"
+    dilation: int = 1
+    use_bias: bool = True
+    standardize: bool = False
+    dtype: str = "float32"
+    kernel_init: nn.initializers.Initializer = nn.initializers.he_normal()
+    bias_init: nn.initializers.Initializer = nn.initializers.zeros_init()
+
+    @nn.compact
+    def __call__(self, *inputs: jax.Array) -> jax.Array:
+        """Convolves inputs: [B *spatial C_i], kernel [*k sum(C_i) F], into [B *out F] of `dtype`."""
+        rank = inputs[0].ndim - 2
+        channels = [x.shape[-1] for x in inputs]
+        shape = (self.kernel_size,) * rank + (sum(channels), self.features)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        if self.standardize:
+            taps = tuple(range(rank + 1))
+            kernel = kernel - kernel.mean(taps)
+            kernel = kernel / (kernel.std(taps) + 1e-5)
+        kernel = kernel.astype(self.dtype)
+        padding = self.padding
+        if isinstance(padding, int):
+            padding = ((padding, padding),) * rank
+        y, first = None, 0
+        for x, c in zip(inputs, channels, strict=True):
+            part = conv(
+                x.astype(self.dtype),
+                kernel[..., first : first + c, :],
+                strides=self.strides,
+                padding=padding,
+                dilation=self.dilation,
+            )
+            y, first = part if y is None else y + part, first + c
+        if self.use_bias:
+            bias = self.param("bias", self.bias_init, (self.features,), jnp.float32)
+            y = y + bias.astype(self.dtype)
+        return y
+
+
+class UpConv(nn.Module):
+    """Transposed convolution whose kernel equals its stride, as one matmul and a reshape.
+
+    Outputs do not overlap, so this is exact; XLA's transposed convolution would be many times slower in 3D.
+    Equal to Keras's `Conv2DTranspose(features, factor, strides=factor)` with the kernel's
+    last two axes swapped.
+
+    Attributes:
+        features: output channels F.
+        factor: kernel edge and stride, the same on every axis.
+        dtype: compute dtype; parameters stay float32.
+    """
+
+    features: int
+    factor: int = 2
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[B *spatial C] -> [B *(factor spatial) F] of `dtype`."""
+        batch, *space, channels = x.shape
+        rank, f = len(space), self.factor
+        shape = (f,) * rank + (channels, self.features)
+        kernel = self.param("kernel", nn.initializers.he_normal(), shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
+        # [*f C F] -> [C *f F], so that one matmul gives every position of the fine grid.
+        flat = jnp.moveaxis(kernel, -2, 0).reshape(channels, -1).astype(self.dtype)
+        y = jnp.dot(x.astype(self.dtype), flat).reshape(
+            (batch, *space, *(f,) * rank, self.features)
+        )
+        # Interleave: [B s1..sr f1..fr F] -> [B s1 f1 .. sr fr F].
+        order = [0, *(a for i in range(rank) for a in (1 + i, 1 + rank + i)), 1 + 2 * rank]
+        y = y.transpose(order).reshape((batch, *(s * f for s in space), self.features))
+        return y + bias.astype(self.dtype)

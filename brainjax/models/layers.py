@@ -1,0 +1,146 @@
+"""Small parts that the networks share: normalisation, pooling, resizing, the conv-norm-activation block."""
+
+import functools
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from brainjax.models.conv import Conv
+from brainjax.types import ConfigError
+
+NORMS = ("batch", "instance", "group", "none")
+
+
+class Norm(nn.Module):
+    """Normalisation by name, over channels-last input of any rank.
+
+    Attributes:
+        kind: 'batch', 'instance', 'group' or 'none'.
+        axis_name: the mapped axis that 'batch' averages its statistics over; without it, each device of a
+            pmap would normalise by its own share of the batch.
+        momentum: share of the old moving statistics kept at each step ('batch' only).
+        epsilon: added to the variance.
+        dtype: compute dtype; statistics are always float32.
+        groups: wanted number of groups ('group' only); the largest divisor of the channels up to it is used.
+    """
+
+    kind: str = "batch"
+    axis_name: str | None = None
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    dtype: str = "float32"
+    groups: int = 8
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Normalises x: [B *spatial C]; with `train`, 'batch' uses and records this batch's statistics."""
+        common = {"epsilon": self.epsilon, "dtype": self.dtype, "name": "norm"}
+        if self.kind == "batch":
+            norm = nn.BatchNorm(momentum=self.momentum, axis_name=self.axis_name, **common)
+            return norm(x, use_running_average=not train)
+        if self.kind == "instance":
+            return nn.GroupNorm(num_groups=None, group_size=1, **common)(x)
+        if self.kind == "group":
+            groups = max(g for g in range(1, self.groups + 1) if x.shape[-1] % g == 0)
+            return nn.GroupNorm(num_groups=groups, **common)(x)
+        if self.kind == "none":
+            return x
+        raise ConfigError(f"unknown norm {self.kind!r}; choose one of {', '.join(NORMS)}")
+
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "relu": nn.relu,
+    "leaky_relu": nn.leaky_relu,
+    "gelu": nn.gelu,
+    "silu": nn.silu,
+}
+
+
+def activate(x: jax.Array, name: str) -> jax.Array:
+    """Applies the activation called `name`."""
+    if name not in ACTIVATIONS:
+        raise ConfigError(f"unknown activation {name!r}; choose one of {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name](x)
+
+
+def max_pool(x: jax.Array, factor: int = 2) -> jax.Array:
+    """Non-overlapping max pooling by reshape and maximum: [B *spatial C] -> [B *(spatial/factor) C].
+
+    Deterministic on every platform and quick backward, unlike XLA's select-and-scatter. Where several
+    positions share the maximum, they share the gradient.
+    """
+    for a in range(1, x.ndim - 1):
+        parts = x.reshape(*x.shape[:a], x.shape[a] // factor, factor, *x.shape[a + 1 :])
+        x = parts.max(axis=a + 1)
+    return x
+
+
+def max_pool_3(x: jax.Array, padding: str | int) -> jax.Array:
+    """Max pooling by windows of 3 with stride 2, the one of ResNet's stem: [B *spatial C], half as fine.
+
+    One axis after another, as the maximum of three strided slices: deterministic like `max_pool`.
+
+    Args:
+        x: [B *spatial C].
+        padding: 'SAME' (TensorFlow's rule) or a number of positions on either side; filled with -inf.
+    """
+    for a in range(1, x.ndim - 1):
+        pads = (padding, padding)
+        if isinstance(padding, str):
+            (pads,) = lax.padtype_to_pads((x.shape[a],), (3,), (2,), padding)
+        widths = [(0, 0)] * x.ndim
+        widths[a] = pads
+        padded = jnp.pad(x, widths, constant_values=-jnp.inf)
+        last = (padded.shape[a] - 3) // 2 * 2 + 1
+        parts = [lax.slice_in_dim(padded, i, i + last, 2, a) for i in range(3)]
+        x = functools.reduce(jnp.maximum, parts)
+    return x
+
+
+def resize(x: jax.Array, size: tuple[int, ...]) -> jax.Array:
+    """Linear interpolation to `size`, pixel centres aligned at half-pixels, no antialiasing."""
+    shape = (x.shape[0], *size, x.shape[-1])
+    return jax.image.resize(x, shape, method="linear", antialias=False)
+
+
+def check_divisible(x: jax.Array, factor: int, model: str) -> None:
+    """Raises ConfigError unless every spatial size divides by `factor`."""
+    space = x.shape[1:-1]
+    if any(s % factor for s in space):
+        wanted = " x ".join(str(-(-s // factor) * factor) for s in space)
+        raise ConfigError(
+            f"{model}: image size {' x '.join(map(str, space))} must divide by {factor} "
+            f"(its total downsampling); resize or pad to {wanted}"
+        )
+
+
+class ConvNormAct(nn.Module):
+    """Convolution, normalisation, activation. Several inputs act as their concatenation."""
+
+    features: int
+    kernel_size: int = 3
+    strides: int = 1
+    padding: str | int = "SAME"
+    use_bias: bool = True
+    norm: str = "batch"
+    activation: str = "relu"
+    axis_name: str | None = None
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, *inputs: jax.Array, train: bool) -> jax.Array:
+        """Inputs [B *spatial C_i] to [B *out features]."""
+        x = Conv(
+            self.features,
+            self.kernel_size,
+            self.strides,
+            self.padding,
+            use_bias=self.use_bias,
+            dtype=self.dtype,
+            name="conv",
+        )(*inputs)
+        x = Norm(self.norm, self.axis_name, dtype=self.dtype, name="norm")(x, train=train)
+        return activate(x, self.activation)

@@ -1,0 +1,92 @@
+"""U-Net (Ronneberger et al. 2015, arXiv:1505.04597) for 2D and 3D, and its published shapes.
+
+`UNet()` is the first network of the LGG reference systems: 7,774,049 parameters with the moving statistics. The
+rank follows the input: [B H W C] is segmented in 2D, [B X Y Z C] in 3D.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from brainjax.models.conv import Conv
+from brainjax.models.decoder import Floor, check_upsample, decode
+from brainjax.models.layers import check_divisible, max_pool
+from brainjax.types import ConfigError
+
+
+class UNet(nn.Module):
+    """U-Net with convolution-norm-activation floors, max-pooling down and skips across.
+
+    Attributes:
+        num_classes: output channels K.
+        features: channels of each floor, top to bottom.
+        convs: convolutions on each floor on the way down: one number, or one per floor.
+        up_convs: convolutions on each floor on the way up.
+        upsample: 'transpose' (2x2 stride-2 transposed convolution with norm), 'resize' (pointwise convolution
+            to the floor's channels, then linear) or 'linear' (linear alone).
+        attention: gates each skip by the coarser floor (Oktay et al. 2018, arXiv:1804.03999).
+        out_kernel: kernel edge of the output convolution.
+        dropout: rate after the first convolution of each floor.
+        norm: 'batch', 'instance', 'group' or 'none'.
+        activation: 'relu', 'leaky_relu', 'gelu' or 'silu'.
+        dtype: compute dtype; parameters and statistics stay float32.
+        remat: recompute each floor in the backward pass, to save memory.
+        axis_name: mapped axis over which batch statistics are averaged.
+    """
+
+    num_classes: int = 1
+    features: tuple[int, ...] = (32, 64, 128, 256, 512)
+    convs: int | tuple[int, ...] = 2
+    up_convs: int = 2
+    upsample: str = "transpose"
+    attention: bool = False
+    out_kernel: int = 3
+    dropout: float = 0.0
+    norm: str = "batch"
+    activation: str = "relu"
+    dtype: str = "float32"
+    remat: bool = False
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Segments x: [B *spatial C] into logits [B *spatial K] float32.
+
+        Raises:
+            ConfigError: fields that do not fit each other, or an image size that does not divide by the network's
+                total downsampling.
+        """
+        depth = len(self.features)
+        convs = (self.convs,) * depth if isinstance(self.convs, int) else tuple(self.convs)
+        if len(convs) != depth:
+            raise ConfigError(f"UNet: convs {convs} must be one number or {depth}, one per floor")
+        check_upsample(self.upsample, "UNet")
+        check_divisible(x, 2 ** (depth - 1), "UNet")
+        common = {
+            "norm": self.norm,
+            "activation": self.activation,
+            "axis_name": self.axis_name,
+            "dtype": self.dtype,
+        }
+
+        x, skips = x.astype(self.dtype), []
+        for i, features in enumerate(self.features):
+            if i:
+                skips.append(x)
+                x = max_pool(x)
+            floor = Floor(features, convs[i], self.dropout, common, self.remat, name=f"down{i}")
+            x = floor(x, train=train)
+        x = decode(
+            x,
+            skips,
+            self.features,
+            convs=self.up_convs,
+            upsample=self.upsample,
+            attention=self.attention,
+            dropout=self.dropout,
+            common=common,
+            remat=self.remat,
+            train=train,
+        )
+        x = Conv(self.num_classes, self.out_kernel, dtype=self.dtype, name="head")(x)
+        return x.astype(jnp.float32)

@@ -1,0 +1,9 @@
+"""What a run did, for people: figures and tables.
+
+    figures.py   every figure, by name; drawn in overlay, pictures (slices) and charts (numbers) on canvas
+    tables.py    markdown tables; the label of a protocol that leaks
+    runs.py      run directories side by side
+    run_report.py  which figures a run leaves in its directory
+
+Import the module that you need, `from brainjax.report import figures`: only `run_report` loads jax.
+"""

@@ -1,0 +1,64 @@
+"""Figures without a display or global state: matplotlib's objects, rendered by Agg to pixels, written as PNG."""
+
+import os
+import pathlib
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from brainjax.types import DataError
+
+DPI = 100
+# Okabe & Ito, Color Universal Design (2008): told apart under every common colour blindness.
+BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#777777"
+DARK, LIGHT = "#101114", "#e8e8ea"
+
+
+def figure(width: float, height: float, background: str = "white") -> Figure:
+    """An empty figure of `width` x `height` pixels."""
+    made = Figure((width / DPI, height / DPI), dpi=DPI, facecolor=background)
+    FigureCanvasAgg(made)
+    return made
+
+
+def pixels(drawn: Figure) -> np.ndarray:
+    """The figure rendered: [H W 3] uint8."""
+    drawn.canvas.draw()
+    return np.array(drawn.canvas.buffer_rgba())[..., :3]
+
+
+def write(path: str | os.PathLike, picture: np.ndarray) -> np.ndarray:
+    """Writes a PNG whole or not at all, and returns the picture.
+
+    Args:
+        path: ends in `.png`; its folder is made.
+        picture: [H W 3] uint8.
+
+    Raises:
+        DataError: the path is not a PNG's, or cannot be written.
+    """
+    path = pathlib.Path(path)
+    if path.suffix.lower() != ".png":
+        raise DataError(f"{path}: figures are PNG files; give it the ending .png")
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(temporary, format="PNG", optimize=True)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot write the figure ({error.strerror or error})") from error
+    return picture
+
+
+def plain(axes: Axes, title: str, xlabel: str, ylabel: str = "") -> None:
+    """The look of every chart: two spines, a light grid behind, small labels."""
+    axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
+    axes.set_xlabel(xlabel, fontsize=9)
+    axes.set_ylabel(ylabel, fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(True, color="#e6e6e6", linewidth=0.7)
+    axes.set_axisbelow(True)

@@ -1,0 +1,117 @@
+"""The model card of a released model: what it is, what it was trained on, how well it does, what it is not."""
+
+from typing import Any
+
+_CARD = """# {name}
+
+{model} with {parameters:,} trainable parameters for {classes}, in slices with the channels
+{channels}. Weights in {storage}; computation in float32.
+
+**Research use only. Not a medical device: it must not be used for diagnosis or treatment.**
+
+## Use
+
+```python
+from brainjax.infer import Segmenter
+model = Segmenter.load("checkpoints/{name}")
+mask = model(volume)  # [slices, height, width, {count}] -> [slices, height, width] bool, same grid
+```
+
+```sh
+python -m experiments.evaluate --checkpoint=checkpoints/{name} --data_dir=DIR --split=all
+```
+
+Slices of one patient are given together, in scan order: intensities are normalised per patient volume and each
+slice is seen with its {context} neighbours.
+
+## Scores
+
+Protocol: {protocol}. Measured on {n_volumes} patients ({n_slices} slices) that took no part in training, on the
+native grid, {exported}. Where prediction and truth are both empty a slice counts as {empty!r}.
+
+| metric | as predicted | after 3D clean-up |
+|---|---|---|
+{rows}
+
+Per patient:
+
+| patient | slices | Dice | Dice after clean-up |
+|---|---|---|---|
+{volumes}
+
+## Training
+
+{steps} steps of {batch_size} slices at {size}, loss `{loss}`, optimizer `{optimizer}`, on {n_train} patients of {dataset};
+their names are in `config.json` under `facts.trained_on`, beside every option of the run.
+
+## Data and licence
+
+{citation} Licence of the data: {licence}. The weights are derived from these data and carry the same licence.
+
+## Limits
+
+Trained on one public collection of one disease; other scanners, protocols and diseases are untested. Patients whose
+lesion is faint or tiny are missed most (see the table above). The mask is the abnormality on FLAIR, not the tumour's
+histological border.
+"""
+
+_METRICS = (
+    ("Dice per volume, mean", "dice_volume_mean"),
+    ("Dice per volume, median", "dice_volume_median"),
+    ("Dice per slice, mean", "dice_slice_mean"),
+    ("Dice of slices with a lesion, mean", "dice_foreground_slice_mean"),
+    ("Jaccard per volume, mean", "jaccard_volume_mean"),
+    ("Jaccard per slice, mean", "jaccard_slice_mean"),
+    ("Precision per volume, mean", "precision_volume_mean"),
+    ("Recall per volume, mean", "recall_volume_mean"),
+)
+
+
+def model_card(name: str, config: dict[str, Any], facts: dict[str, Any]) -> str:
+    """Markdown text of a model card.
+
+    Args:
+        name: of the release folder.
+        config: the training config as a plain dict.
+        facts: what `experiments.export` gathered, scores included.
+    """
+    metrics = facts["metrics"]
+    rows = [
+        f"| {label} | {_number(metrics[key])} | {_number(metrics[f'{key}_post'])} |"
+        for label, key in _METRICS
+    ]
+    volumes = [
+        f"| {v['group']} | {v['n_slices']} | {_number(v['dice'])} | {_number(v['dice_post'])} |"
+        for v in facts["per_volume"]
+    ]
+    size = config["input"]["size"]
+    return _CARD.format(
+        name=name,
+        model=config["model"]["name"],
+        parameters=facts["parameters"],
+        classes=", ".join(facts["classes"]),
+        channels=", ".join(facts["channels"]),
+        count=len(facts["channels"]),
+        storage=facts["storage"],
+        context=config["input"]["context"] - 1,
+        protocol=facts["protocol"],
+        n_volumes=metrics["n_volumes"],
+        n_slices=metrics["n_slices"],
+        exported=facts["exported"],
+        empty=config["infer"]["empty"],
+        rows="\n".join(rows),
+        volumes="\n".join(volumes),
+        steps=facts["step"],
+        batch_size=config["train"]["batch_size"],
+        size=f"{size} x {size}" if size else "native size",
+        loss=config["loss"]["name"],
+        optimizer=config["optimizer"]["name"],
+        n_train=len(facts["trained_on"]),
+        dataset=facts["dataset"],
+        citation=facts["citation"],
+        licence=facts["licence"],
+    )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

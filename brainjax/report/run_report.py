@@ -1,0 +1,79 @@
+"""The pictures a run leaves in its directory, and what each shows."""
+
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from brainjax.data.source import Source
+from brainjax.infer.evaluate import Scores
+from brainjax.preprocess.batch import prepare
+from brainjax.report import figures
+from brainjax.train.logging import read
+
+_SAMPLES = 6
+
+
+def training_batch(workdir: pathlib.Path, trainer: Any) -> None:
+    """`batch.png`: the first training batch as the network sees it, augmented."""
+    recipe = trainer.recipe
+    raw = next(iter(trainer.feed(0)))
+    key = jax.random.fold_in(trainer.key, 0)
+
+    @jax.jit
+    def view(raw: Any) -> Any:
+        batch = prepare(raw, recipe.input.size)
+        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(np.arange(len(batch["valid"])))
+        return recipe.augment.batch(keys, batch["image"], batch["mask"])
+
+    image, mask = jax.device_get(view({k: v[:8] for k, v in raw.items()}))
+    figures.batch(workdir / "batch.png", image, mask)
+
+
+def final(
+    workdir: pathlib.Path, trainer: Any, variables: Any, rows: np.ndarray, scores: Scores
+) -> None:
+    """`curves.png`, `samples.png` and `volumes.png` of a run that is over."""
+    figures.learning_curves(workdir / "curves.png", read(workdir / "metrics.jsonl"))
+    _scored(workdir, trainer.predictor, variables, trainer.source, rows, scores)
+
+
+def scores(
+    workdir: pathlib.Path, model: Any, source: Source, rows: np.ndarray, scores: Scores
+) -> None:
+    """`samples.png` and `volumes.png` of an evaluation."""
+    _scored(workdir, model.predictor, model.variables, source, rows, scores)
+
+
+def _scored(
+    workdir: pathlib.Path,
+    predictor: Any,
+    variables: Any,
+    source: Source,
+    rows: np.ndarray,
+    scores: Scores,
+) -> None:
+    data = source.dataset
+    picked = _telling_rows(source, rows)
+    figures.save_samples(
+        workdir / "samples.png",
+        data.image[picked],
+        data.mask[picked],
+        predictor.masks(variables, source, picked),
+        [f"{data.groups[data.group[r]]} slice {data.position[r]}" for r in picked],
+        data.info.channels,
+    )
+    figures.volumes(workdir / "volumes.png", scores.per_volume)
+
+
+def _telling_rows(source: Source, rows: np.ndarray) -> np.ndarray:
+    """Of a few patients, spread over the list, the slice with the largest lesion."""
+    data = source.dataset
+    patients = np.unique(data.group[rows])
+    spread = np.linspace(0, len(patients) - 1, min(_SAMPLES, len(patients))).round().astype(int)
+    picked = []
+    for patient in patients[spread]:
+        own = rows[data.group[rows] == patient]
+        picked.append(own[data.mask[own].sum((1, 2, 3)).argmax()])
+    return np.array(picked)

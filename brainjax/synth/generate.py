@@ -1,0 +1,151 @@
+"""From a key to a patient: draws a head with a tumour and scans it, in one compiled function."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from brainjax.synth import anatomy, artefacts, contrast, deform, tumour
+
+_SUBSLICES = 2  # planes averaged into one thick slice
+
+
+class Patient(NamedTuple):
+    """All parameters of one scan; small, whatever the size of the image."""
+
+    pose: deform.Pose
+    warp: deform.Warp
+    fluid: Array  # [] how wide ventricles and sulci are: 1 as in the template
+    tumour: tumour.Tumour
+    contrast: contrast.Contrast
+    artefacts: artefacts.Artefacts
+
+
+class Scan(NamedTuple):
+    """What the scanner and an ideal reader return.
+
+    Attributes:
+        image: [S H W 4] uint8, `contrast.CHANNELS`, each scaled over the volume.
+        mask: [S H W 1] uint8 in {0, 1}, whole tumour: necrosis, rim and oedema.
+        labels: [S H W] uint8, index into `contrast.CLASSES` of the commonest tissue of each voxel.
+    """
+
+    image: Array
+    mask: Array
+    labels: Array
+
+
+def sample(key: Array, *, sites: Array, slices: int, healthy: float = 0.1) -> Patient:
+    """Draws a patient.
+
+    Args:
+        key: PRNG key.
+        sites: [N 4] float32 where tumours start, `Anatomy.sites`.
+        slices: how many slices the scan has.
+        healthy: how often there is no tumour.
+    """
+    keys = jax.random.split(key, 6)
+    lesions = tumour.sample_tumour(keys[3], sites=sites, healthy=healthy)
+    return Patient(
+        pose=deform.sample_pose(keys[0], slices=slices),
+        warp=deform.sample_warp(keys[1]),
+        fluid=jnp.exp(jax.random.uniform(keys[2], minval=-0.7, maxval=1.2)),
+        tumour=lesions,
+        contrast=contrast.sample_contrast(keys[4], enhancing=lesions.high_grade),
+        artefacts=artefacts.sample_artefacts(keys[5], channels=len(contrast.CHANNELS)),
+    )
+
+
+def _slices(patient: Patient, shape: tuple[int, int, int]) -> tuple[Array, Array]:
+    """What differs from slice to slice: world mm [S 3 H W] and the tumour's surface noise [S 4 H W]."""
+    points = deform.world_points(patient.pose, patient.warp, shape=shape)
+    noise = tumour.surface_noise(patient.tumour, shape=shape)
+    return jnp.moveaxis(points, 1, 0), jnp.moveaxis(noise, 1, 0)
+
+
+def tissues(patient: Patient, packed: Array, affine: np.ndarray, points: Array, noise: Array) -> Array:
+    """Fractions of each of `contrast.CLASSES` at given points, on a grid of any rank.
+
+    Args:
+        patient: the drawn parameters.
+        packed: [X Y Z] uint32 map from `anatomy.pack_corners`.
+        affine: [4 4] of the map, voxel index to world mm.
+        points: [3 *shape] world mm.
+        noise: [4 *shape] from `tumour.surface_noise`.
+
+    Returns:
+        [classes *shape] float32 that sum to 1.
+    """
+    lift = (...,) + (None,) * (points.ndim - 1)
+    inverse = np.linalg.inv(affine).astype(np.float32)
+    source = tumour.push(patient.tumour, points)
+    voxels = jnp.tensordot(inverse[:3, :3], source, axes=1, precision="highest")
+    voxels = voxels + inverse[:3, 3][lift]
+    across = inverse[:3, :3] @ patient.pose.matrix[:, 0] * patient.pose.thickness  # through a slice, in voxels
+    weight = jnp.ones(len(anatomy.TISSUES)).at[anatomy.CSF].set(patient.fluid)[lift]
+
+    total = 0.0
+    for plane in range(_SUBSLICES):
+        offset = across * ((plane + 0.5) / _SUBSLICES - 0.5)
+        found = anatomy.tissue_fractions(packed, voxels + offset[lift])
+        # Squares sharpen the map's voxels into smooth outlines; the weight moves the outlines of the fluid.
+        found = found**2 * weight
+        total = total + found / found.sum(0)
+    return tumour.apply_tumour(patient.tumour, points, noise, total / _SUBSLICES)
+
+
+def apply(patient: Patient, packed: Array, affine: np.ndarray, *, shape: tuple[int, int, int]) -> Scan:
+    """Scans a patient.
+
+    Args:
+        patient: the drawn parameters.
+        packed: [X Y Z] uint32 map from `anatomy.pack_corners`.
+        affine: [4 4] of the map, voxel index to world mm.
+        shape: S, H, W of the scan.
+    """
+    # Gain as a scanner's: the brightest healthy tissue, fat or fluid, comes to 1; lesions may exceed it.
+    healthy = contrast.signals(patient.contrast)[: len(anatomy.TISSUES)]
+
+    def one(inputs: tuple[Array, Array]) -> tuple[Array, Array, Array]:
+        fractions = tissues(patient, packed, affine, *inputs)  # [classes H W]
+        image = contrast.apply_contrast(patient.contrast, fractions) / healthy.max(0)[:, None, None]
+        lesion = fractions[len(anatomy.TISSUES) :].sum(0) > 0.5
+        return image, lesion.astype(jnp.uint8), jnp.argmax(fractions, axis=0).astype(jnp.uint8)
+
+    # Slice by slice: the fractions of one slice stay in cache, those of all would be 15 MB a pass.
+    image, mask, labels = jax.lax.map(one, _slices(patient, shape))
+    image = jnp.moveaxis(image, 1, 0)  # [C S H W]
+    image = artefacts.apply_artefacts(patient.artefacts, image, pixel=deform.FIELD_OF_VIEW / shape[1])
+    # Window each volume at its 99.6th percentile, from every fourth voxel of the plane: sorting all is slow.
+    few = image[:, :, ::4, ::4].reshape(len(contrast.CHANNELS), -1)
+    top = jnp.quantile(few, 0.996, axis=1).reshape(-1, 1, 1, 1)
+    image = jnp.round(255 * jnp.clip(image / top, 0.0, 1.0)).astype(jnp.uint8)
+    return Scan(image=jnp.moveaxis(image, 0, -1), mask=mask[..., None], labels=labels)
+
+
+@functools.lru_cache(maxsize=4)
+def scanner(*, slices: int, size: int, healthy: float = 0.1) -> Callable[[Array], Scan]:
+    """Returns the compiled generator of the packaged head, a pure function of a key.
+
+    Args:
+        slices: S of the scan.
+        size: H and W of the scan in pixels, over 240 mm.
+        healthy: how often there is no tumour.
+
+    Example: `scan = scanner(slices=16, size=128)(jax.random.key(0))`.
+    """
+    head = anatomy.load_anatomy()
+    packed = jnp.asarray(anatomy.pack_corners(head.labels))
+    sites = jnp.asarray(head.sites)
+
+    # The map is an argument of the compiled function, not a constant of 9 MB inside it.
+    @jax.jit
+    def scan(key: Array, packed: Array, sites: Array) -> Scan:
+        patient = sample(key, sites=sites, slices=slices, healthy=healthy)
+        return apply(patient, packed, head.affine, shape=(slices, size, size))
+
+    return lambda key: scan(key, packed, sites)

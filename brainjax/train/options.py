@@ -1,0 +1,52 @@
+"""The options of the training loop itself: the `train` section of a config."""
+
+import dataclasses
+
+from brainjax.train import parallel
+from brainjax.types import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainOptions:
+    """How long, how often, on what.
+
+    Attributes:
+        steps: training steps in all.
+        batch_size: examples a step, over all devices.
+        checkpoint_every: steps between checkpoints; the last step is always saved.
+        eval_every: steps between evaluations on the validation patients.
+        log_every: steps between lines of `metrics.jsonl`.
+        parallel: 'auto', 'none', 'pmap' or 'jit' (see `brainjax.train.parallel`).
+        ema: decay of the average of the weights that is evaluated and released; 0 for the weights themselves.
+        clip_norm: gradients are cut to this global norm; 0 for never.
+        patience: evaluations without a better validation score before stopping early; 0 for never.
+        monitor: the validation metric (higher is better) that picks the best checkpoint.
+        keep: which weights are scored on the test patients at the end: 'best' or 'last'.
+        max_bad_steps: steps in a row without a finite loss and gradient before the run gives up.
+    """
+
+    steps: int = 1000
+    batch_size: int = 16
+    checkpoint_every: int = 200
+    eval_every: int = 200
+    log_every: int = 10
+    parallel: str = "auto"
+    ema: float = 0.99
+    clip_norm: float = 1.0
+    patience: int = 0
+    monitor: str = "dice_volume_mean"
+    keep: str = "best"
+    max_bad_steps: int = 10
+
+    def __post_init__(self) -> None:
+        counts = ("steps", "batch_size", "checkpoint_every", "eval_every", "log_every")
+        for name in (*counts, "max_bad_steps"):
+            if getattr(self, name) < 1:
+                raise ConfigError(
+                    f"--config.train.{name} must be 1 or more, got {getattr(self, name)}"
+                )
+        if not 0 <= self.ema < 1:
+            raise ConfigError(f"--config.train.ema must be in [0, 1), got {self.ema}")
+        if self.keep not in ("best", "last"):
+            raise ConfigError(f"--config.train.keep must be 'best' or 'last', got {self.keep!r}")
+        parallel.check_batch(self.batch_size, self.parallel)

@@ -1,0 +1,129 @@
+"""From a config to the objects of a run: every name looked up and every combination checked, nothing compiled."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+from brainjax import augment, datasets, losses, models, optim
+from brainjax.config import bind, build
+from brainjax.data.source import Input, Source
+from brainjax.datasets import splits
+from brainjax.datasets.base import ArrayDataset
+from brainjax.infer.predictor import Inference, Predictor
+from brainjax.lookup import lookup
+from brainjax.preprocess.batch import working_size
+from brainjax.train import parallel
+from brainjax.train.options import TrainOptions
+from brainjax.types import ConfigError
+
+FEEDS = ("memory", "device", "tfdata")
+SPLITS = {f.__name__: f for f in (splits.by_patient, splits.k_fold, splits.by_slice)}
+
+
+def targets() -> dict[str, Callable[[str], Any]]:
+    """Section of a config -> how its `name` is looked up."""
+    return {
+        "data": datasets.get,
+        "split": lambda name: lookup(name, SPLITS, "split"),
+        "input": lambda name: lookup(name, {"Input": Input}, "input"),
+        "augment": lambda name: lookup(name, {"Augment": augment.Augment}, "augmentation"),
+        "model": models.get,
+        "loss": losses.get,
+        "optimizer": optim.get,
+        "schedule": lambda name: lookup(name, optim.SCHEDULES, "schedule"),
+        "train": lambda name: lookup(name, {"TrainOptions": TrainOptions}, "train options"),
+        "infer": lambda name: lookup(name, {"Inference": Inference}, "inference options"),
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """The parts of a run that a config describes.
+
+    Attributes:
+        dataset: a dataset object, not loaded yet.
+        split: function of a loaded dataset.
+        input, train, infer: the options of those sections.
+        augment: the augmentation, or None.
+        model: for training; it knows the axis name of the driver.
+        plain_model: the same network for inference, on one device.
+        loss: f(logits, target) -> [B].
+        tx: the optimizer.
+    """
+
+    dataset: Any
+    split: Callable[[ArrayDataset], splits.Split]
+    input: Input
+    train: TrainOptions
+    infer: Inference
+    augment: Any
+    model: nn.Module
+    plain_model: nn.Module
+    loss: Callable[..., jax.Array]
+    tx: optax.GradientTransformation
+
+    def predictor(self) -> Predictor:
+        """The predictor of the network under training."""
+        return Predictor(self.plain_model, self.input, self.infer)
+
+    def source(self, dataset: ArrayDataset) -> Source:
+        """The dataset as raw batches."""
+        return Source(dataset, self.input.context, self.input.normalize)
+
+    def batch_shape(self, dataset: ArrayDataset) -> tuple[int, ...]:
+        """[B h w C*context], the network's input in training.
+
+        Raises:
+            ConfigError: the working grid is finer than the images, or the network cannot take it.
+        """
+        height, width, channels = dataset.image.shape[1:]
+        size = working_size(self.input.size, (height, width))
+        if size[0] > height or size[1] > width:
+            raise ConfigError(
+                f"--config.input.size={self.input.size} is larger than the images, "
+                f"{height} x {width}; use {min(height, width)} or less"
+            )
+        shape = (self.train.batch_size, *size, channels * self.input.context)
+        jax.eval_shape(
+            lambda key, x: self.plain_model.init(key, x, train=False),
+            jax.random.key(0),
+            jax.ShapeDtypeStruct(shape, jnp.float32),
+        )
+        return shape
+
+
+def make_recipe(config: ConfigDict) -> Recipe:
+    """Builds and checks every part of `config`.
+
+    Raises:
+        ConfigError: what cannot work, in one line that names the fix.
+    """
+    get = targets()
+    train = build(config.train, get["train"])
+    input = build(config.input, get["input"])
+    if input.feed not in FEEDS:
+        raise ConfigError(f"unknown feed {input.feed!r}; choose one of {', '.join(FEEDS)}")
+    if input.context < 1 or input.context % 2 == 0:
+        raise ConfigError(f"--config.input.context must be odd, got {input.context}")
+    axis = parallel.axis_name(train.parallel)
+    options = {k: v for k, v in config.optimizer.items() if k != "name"}
+    shape = {k: v for k, v in config.schedule.items() if k != "name"}
+    schedule = optim.make_schedule(config.schedule.name, train.steps, **shape)
+    return Recipe(
+        dataset=build(config.data, get["data"]),
+        split=bind(config.split, get["split"]),
+        input=input,
+        train=train,
+        infer=build(config.infer, get["infer"]),
+        augment=build(config.augment, get["augment"]),
+        model=build(config.model, get["model"], axis_name=axis),
+        plain_model=build(config.model, get["model"]),
+        loss=bind(config.loss, get["loss"]),
+        tx=optim.make(config.optimizer.name, options, schedule, clip_norm=train.clip_norm),
+    )

@@ -1,0 +1,68 @@
+"""Opens what was trained: a released model, a finished run, or a run that is still going."""
+
+import json
+import pathlib
+
+import jax
+
+from brainjax.config import from_dict
+from brainjax.infer import release
+from brainjax.infer.segmenter import Segmenter
+from brainjax.train.checkpoint import Checkpoints
+from brainjax.train.recipe import make_recipe
+from brainjax.train.state import count_parameters, create
+from brainjax.types import CheckpointError
+
+
+def open_model(directory: str | pathlib.Path, *, tta: str = "") -> Segmenter:
+    """The model in `directory`.
+
+    A finished run keeps the weights it stands for in `model/`, in the format of a release. From a run without them
+    the newest checkpoint's averaged weights are taken; the data set is then read, for its channels.
+
+    Args:
+        directory: of a release or a run.
+        tta: replaces the config's `infer.tta` unless empty.
+
+    Raises:
+        CheckpointError: there is no model, or it is damaged.
+    """
+    directory = pathlib.Path(directory)
+    if not directory.is_dir():
+        raise CheckpointError(f"--checkpoint={directory}: no such folder")
+    for candidate in (directory, directory / "model"):
+        if release.is_release(candidate):
+            stored = release.load(candidate)
+            break
+    else:
+        stored = _from_checkpoints(directory)
+    config = dict(stored.config)
+    if tta:
+        config["infer"] = {**config["infer"], "tta": tta}
+    return Segmenter(config, stored.facts, stored.variables)
+
+
+def _from_checkpoints(directory: pathlib.Path) -> release.Release:
+    path = directory / "config.json"
+    if not path.is_file() or not (directory / "checkpoints").is_dir():
+        raise CheckpointError(
+            f"{directory} holds neither a released model (model.safetensors) nor a run "
+            f"(config.json and checkpoints/)"
+        )
+    config = json.loads(path.read_text())
+    recipe = make_recipe(from_dict(config))
+    dataset = recipe.dataset.load()
+    shape = recipe.batch_shape(dataset)
+    like = create(recipe.plain_model, recipe.tx, jax.random.key(0), (1, *shape[1:]))
+    checkpoints = Checkpoints(directory / "checkpoints", best="score")
+    state, _ = checkpoints.restore(like)
+    checkpoints.close()
+    split = recipe.split(dataset)
+    facts = {
+        "channels": list(dataset.info.channels),
+        "classes": list(dataset.info.classes),
+        "parameters": count_parameters(state.variables),
+        "trained_on": sorted({dataset.groups[g] for g in dataset.group[split.train]}),
+    }
+    return release.Release(config, facts, state.ema)
+

@@ -1,0 +1,74 @@
+"""The parts that the segmentation configs share. Not an experiment by itself."""
+
+from typing import Any
+
+import optax
+from ml_collections import ConfigDict
+
+from brainjax import losses, optim
+from brainjax.augment import Augment
+from brainjax.config import spec
+from brainjax.data import Input
+from brainjax.datasets import LGG, Synthetic, splits
+from brainjax.infer import Inference
+from brainjax.lookup import lookup
+from brainjax.train.options import TrainOptions
+
+
+def synthetic(name: str, model: ConfigDict) -> ConfigDict:
+    """Segments the tumours of the embedded synthetic heads with `model`; no download."""
+    return ConfigDict(
+        {
+            "name": name,
+            "seed": 0,
+            "data": spec(Synthetic),
+            "split": spec(splits.by_patient, test=8, val=4),
+            "input": spec(Input, size=0),
+            "augment": spec(Augment, groups=4),
+            "model": model,
+            "loss": spec(losses.bce_dice),
+            "optimizer": spec(optax.adamw, learning_rate=2e-3, weight_decay=1e-2),
+            "schedule": spec(optim.cosine),
+            "train": spec(TrainOptions, steps=300, batch_size=8, ema=0.98, eval_every=100),
+            "infer": spec(Inference),
+        }
+    ).lock()
+
+
+def lgg(name: str, model: ConfigDict) -> ConfigDict:
+    """Segments the FLAIR abnormality of LGG with `model`, split by patient.
+
+    52 patients train and 12 test. No patient is spent on validation, so nothing is picked by score: the schedule is
+    fixed and the last averaged weights are the result.
+    """
+    return ConfigDict(
+        {
+            "name": name,
+            "seed": 0,
+            "data": spec(LGG, dir="data/lgg_mri_segmentation"),
+            "split": spec(splits.by_patient, test=12, val=0),
+            "input": spec(Input, size=128, context=3, foreground=0.5),
+            # A missing sequence is replaced by FLAIR in this data set, so training does the same at times.
+            "augment": spec(Augment, groups=3, missing=0.1, missing_source=1),
+            "model": model,
+            "loss": spec(losses.bce_dice),
+            "optimizer": spec(optax.adamw, learning_rate=2e-3, weight_decay=1e-2),
+            "schedule": spec(optim.cosine),
+            "train": spec(TrainOptions, steps=2800, ema=0.998, checkpoint_every=250),
+            "infer": spec(Inference, tta="flip", min_voxels=100, fill=True),
+        }
+    ).lock()
+
+
+def leaky(config: ConfigDict) -> ConfigDict:
+    """The same experiment under the reference systems' protocol: split by slice, which leaks."""
+    config = config.copy_and_resolve_references()
+    with config.unlocked():
+        config.name += "_slice_split"
+        config.split = spec(splits.by_slice, test=0.05, val=0.0)
+    return config.lock()
+
+
+def choose(variant: str, variants: dict[str, Any]) -> ConfigDict:
+    """Calls the variant's function; ConfigError with the list of variants otherwise."""
+    return lookup(variant, variants, "variant")()

@@ -1,0 +1,51 @@
+"""U-Net (Ronneberger et al. 2015) and the U-Nets of the LGG reference systems.
+
+    python -m experiments.train --config=configs/unet.py
+        The first U-Net of the reference, 7,774,049 parameters, on the embedded data.
+    python -m experiments.train --config=configs/unet.py:lgg --config.data.dir=DIR
+        The recipe of the released `checkpoints/lgg_unet`: 3.3 M parameters, three neighbouring slices, 2800 steps
+        of 16 at 128 x 128; about 70 minutes on two CPU cores.
+    python -m experiments.train --config=configs/unet.py:lgg_slice --config.data.dir=DIR
+        The same, split by slice as the reference systems did. This leaks.
+
+Other variants: model1, model2 (both reference U-Nets on LGG), lgg_monitored (4 of the training patients validate, for
+early stopping and learning curves).
+"""
+
+from ml_collections import ConfigDict
+
+from brainjax.config import spec
+from brainjax.models import UNet
+from configs import base
+
+RELEASED = {"features": (24, 48, 96, 192, 256), "upsample": "resize"}
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """The experiment called `variant`, see the top of this file."""
+    return base.choose(variant, VARIANTS)
+
+
+def _lgg() -> ConfigDict:
+    return base.lgg("unet_lgg", spec(UNet, **RELEASED))
+
+
+def _monitored() -> ConfigDict:
+    config = _lgg().copy_and_resolve_references()
+    with config.unlocked():
+        config.name = "unet_lgg_monitored"
+        config.split.val = 4
+        config.train.update(eval_every=200, patience=5)
+    return config.lock()
+
+
+VARIANTS = {
+    "": lambda: base.synthetic("unet", spec(UNet)),
+    "lgg": _lgg,
+    "lgg_slice": lambda: base.leaky(_lgg()),
+    "lgg_monitored": _monitored,
+    "model1": lambda: base.lgg("unet_model1_lgg", spec(UNet)),
+    "model2": lambda: base.lgg(
+        "unet_model2_lgg", spec(UNet, features=(64, 128, 256, 512), convs=(2, 2, 3, 3))
+    ),
+}

@@ -1,0 +1,82 @@
+r"""Turns a finished run into a released model: weights in 16 bits, config, checksums, model card.
+
+    python -m experiments.export --run=checkpoints/runs/unet_lgg --output=checkpoints/lgg_unet
+
+The weights are rounded first and then scored again on the run's own test patients, so that the figures on the card
+are those of the file that ships. The folder works wherever a checkpoint is asked for.
+"""
+
+import pathlib
+import time
+
+from absl import flags
+
+from experiments import entry
+
+_RUN = flags.DEFINE_string("run", None, "Directory of a finished run.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "Folder to write.", required=True)
+_DTYPE = flags.DEFINE_enum(
+    "dtype", "bfloat16", ["bfloat16", "float16", "float32"], "Storage of the weights."
+)
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data; default: the run's.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where result.json goes; default <run>/export.")
+
+
+def main() -> None:
+    """Rounds, scores, writes."""
+    import dataclasses
+    import datetime
+
+    from brainjax.config import bind, build, from_dict, to_dict
+    from brainjax.infer import Segmenter, release
+    from brainjax.infer.evaluate import evaluate
+    from brainjax.report.card import model_card
+    from brainjax.train.recipe import targets
+
+    begun = time.perf_counter()
+    run, output = pathlib.Path(_RUN.value), pathlib.Path(_OUTPUT.value)
+    final = release.load(run / "model")
+    config = from_dict(final.config)
+    data = {**config.data.to_dict(), "dir": _DATA_DIR.value} if _DATA_DIR.value else config.data
+    dataset = build(data, targets()["data"]).load()
+    split = bind(config.split, targets()["split"])(dataset)
+    if "dir" in config.data:
+        with config.unlocked():  # where the data lay while training is of no use to anyone else
+            config.data.dir = pathlib.Path(config.data.dir).name
+
+    stored = dataclasses.replace(final, config=to_dict(config))
+    release.save(output, stored, dtype=_DTYPE.value)
+    model = Segmenter.load(output)
+    rows = split.rows("test")
+    scores = evaluate(
+        model.predictor, model.variables, model.source(dataset), rows, progress=True
+    )
+    facts = {
+        **final.facts,
+        "metrics": scores.metrics,
+        "per_volume": scores.per_volume,
+        "storage": _DTYPE.value,
+        "exported": datetime.date.today().isoformat(),
+    }
+    stored = dataclasses.replace(stored, facts=facts)
+    card = model_card(output.name, stored.config, facts)
+    release.save(output, stored, dtype=_DTYPE.value, card=card)
+
+    workdir = pathlib.Path(_WORKDIR.value or run / "export")
+    workdir.mkdir(parents=True, exist_ok=True)
+    result = {
+        "task": "export",
+        "dataset": dataset.info.name,
+        "split": "test",
+        "protocol": split.protocol,
+        "metrics": scores.metrics,
+        "per_volume": scores.per_volume,
+        "output": str(output),
+        "bytes": sum(path.stat().st_size for path in output.iterdir() if path.is_file()),
+        "seconds": round(time.perf_counter() - begun, 1),
+    }
+    entry.finish(workdir, result)
+
+
+if __name__ == "__main__":
+    entry.run(main)

@@ -1,0 +1,134 @@
+r"""Trains a segmentation model, or goes on with a run that was interrupted.
+
+    python -m experiments.train --config=configs/transunet.py
+        The embedded synthetic data and a compact TransUNet: a few minutes on two CPU cores.
+
+    python -m experiments.train --config=configs/unet.py:lgg --config.data.dir=DIR
+        The LGG data as Kaggle ships it, split by patient.
+
+Any field of the config is a flag: --config.train.steps=500 --config.model.dropout=0.1
+--config.optimizer.learning_rate=1e-3 --config.loss.name=jaccard. The same command with the same --workdir
+resumes a killed run, bit for bit. Exit codes: 0 done, 1 an error in one line, 75 stopped by SIGTERM
+or Ctrl-C with its state saved.
+"""
+
+import json
+import pathlib
+import time
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from experiments import entry
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", "configs/transunet.py", "Config file, with an optional :variant after it."
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Directory of the run; default checkpoints/runs/<name of the config>."
+)
+_QUIET = flags.DEFINE_bool("quiet", False, "No progress bar.")
+
+# A run may be resumed with other values of these: they change where and how often, never what.
+_MAY_CHANGE = ("data.dir", "input.feed", "train.checkpoint_every", "train.log_every", "infer.")
+
+
+def main() -> None:
+    """Reads the flags, trains, scores the test patients, writes the result."""
+    # The flags must be parsed, and --help answered, before jax takes its second to load.
+    from brainjax.config import rename
+    from brainjax.train.recipe import targets
+
+    begun = time.perf_counter()
+    overrides = config_flags.get_override_values(flags.FLAGS["config"])
+    config = rename(_CONFIG.value, overrides, targets())
+    workdir = pathlib.Path(_WORKDIR.value or f"checkpoints/runs/{config.name}")
+    entry.finish(workdir, train(config, workdir, begun=begun, quiet=_QUIET.value))
+
+
+def train(
+    config: ConfigDict, workdir: pathlib.Path, *, begun: float, quiet: bool = False
+) -> dict[str, Any]:
+    """Trains what `config` describes in `workdir` and returns the result."""
+    from brainjax.config import to_dict
+    from brainjax.datasets import splits
+    from brainjax.infer import release
+    from brainjax.infer.evaluate import evaluate
+    from brainjax.report import run_report
+    from brainjax.train.loop import Trainer
+    from brainjax.train.recipe import make_recipe
+
+    recipe = make_recipe(config)
+    _claim(workdir, to_dict(config))
+    dataset = recipe.dataset.load()
+    split = recipe.split(dataset)
+    if not split.leaks:
+        splits.check_disjoint(split, dataset)
+    trainer = Trainer(recipe, dataset, split, workdir, seed=config.seed, quiet=quiet)
+    print(
+        f"{config.name}: {type(recipe.model).__name__} with {trainer.parameters:,} parameters; "
+        f"{len(split.train)} / {len(split.val)} / {len(split.test)} slices to train / validate / "
+        f"test of {len(dataset.groups)} patients\nprotocol: {split.protocol}\nrun: {workdir}",
+        flush=True,
+    )
+    run_report.training_batch(workdir, trainer)
+    trainer.run()
+
+    step, variables = trainer.final()
+    # Without test patients the run is judged on those it was monitored with.
+    part = "test" if len(split.test) else "val"
+    rows = split.rows(part)
+    scores = evaluate(trainer.predictor, variables, trainer.source, rows, progress=not quiet)
+    facts = {
+        "dataset": dataset.info.name,
+        "licence": dataset.info.licence,
+        "citation": dataset.info.citation,
+        "channels": list(dataset.info.channels),
+        "classes": list(dataset.info.classes),
+        "parameters": trainer.parameters,
+        "step": step,
+        "protocol": split.protocol,
+        "trained_on": sorted({dataset.groups[g] for g in dataset.group[split.train]}),
+        "metrics": scores.metrics,
+    }
+    release.save(workdir / "model", release.Release(to_dict(config), facts, variables))
+    run_report.final(workdir, trainer, variables, rows, scores)
+    return {
+        "task": "segmentation",
+        "name": config.name,
+        "dataset": dataset.info.name,
+        "split": part,
+        "protocol": split.protocol,
+        "metrics": scores.metrics,
+        "per_volume": scores.per_volume,
+        "steps": int(trainer.state.step),
+        "chosen_step": step,
+        "skipped_steps": int(trainer.state.skipped),
+        "parameters": trainer.parameters,
+        "seconds": round(time.perf_counter() - begun, 1),
+    }
+
+
+def _claim(workdir: pathlib.Path, config: dict[str, Any]) -> None:
+    """Writes config.json, or checks that the run in `workdir` is this one."""
+    from brainjax.config import difference
+    from brainjax.types import ConfigError
+
+    path = workdir / "config.json"
+    if path.exists():
+        changed = difference(json.loads(path.read_text()), config)
+        changed = [line for line in changed if not line.startswith(_MAY_CHANGE)]
+        if changed:
+            raise ConfigError(
+                f"{workdir} holds a run of another config ({'; '.join(changed[:3])}); choose another "
+                f"--workdir, or delete that one"
+            )
+    workdir.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(config, indent=2) + "\n")
+    temporary.replace(path)
+
+
+if __name__ == "__main__":
+    entry.run(main)
