@@ -22,19 +22,21 @@ _CACHE = flags.DEFINE_string(
 _VERBOSE = flags.DEFINE_bool("verbose", False, "Also print what orbax and jax log.")
 
 
-def run(main: Callable[[], None]) -> None:
+def run(main: Callable[..., None], *, positional: bool = False) -> None:
     """Parses the flags and calls `main`; a BrainjaxError becomes one line and exit code 1.
+
+    With `positional`, `main` is called with the list of arguments that are no flags.
 
     A run that was asked to stop and saved its state exits with 75 (see `brainjax.train.signals`).
     """
 
     def guarded(argv: list[str]) -> None:
-        if len(argv) > 1:
+        if len(argv) > 1 and not positional:
             raise app.UsageError(f"unexpected arguments {argv[1:]}; flags are written --name=value")
         _quiet()
         _enable_cache()
         try:
-            main()
+            main(*([argv[1:]] if positional else []))
         except BrainjaxError as error:
             print(f"error: {error}", file=sys.stderr, flush=True)
             sys.exit(getattr(error, "exit_code", 1))
@@ -46,12 +48,13 @@ def run(main: Callable[[], None]) -> None:
     app.run(guarded)
 
 
-def finish(workdir: pathlib.Path, result: dict[str, Any]) -> None:
+def finish(workdir: pathlib.Path | None, result: dict[str, Any]) -> None:
     """Writes `<workdir>/result.json`, whole or not at all, and prints it as the last line."""
     text = json.dumps(result, allow_nan=False)
-    temporary = workdir / "result.json.tmp"
-    temporary.write_text(text + "\n")
-    os.replace(temporary, workdir / "result.json")
+    if workdir is not None:
+        temporary = workdir / "result.json.tmp"
+        temporary.write_text(text + "\n")
+        os.replace(temporary, workdir / "result.json")
     sys.stderr.flush()
     print(text, flush=True)
 

@@ -65,7 +65,6 @@ def main() -> None:
         _WORKDIR.value or f"{_CHECKPOINT.value.rstrip('/')}/evaluation-{_SPLIT.value}"
     )
     workdir.mkdir(parents=True, exist_ok=True)
-    run_report.scores(workdir, model, source, rows, scores)
     result = {
         "task": "segmentation",
         "name": config.name,
@@ -79,6 +78,8 @@ def main() -> None:
         "parameters": model.facts["parameters"],
         "seconds": round(time.perf_counter() - begun, 1),
     }
+    scored = run_report.Scored(rows, result)
+    run_report.scores(workdir, model.predictor, model.variables, source, scored)
     entry.finish(workdir, result)
 
 

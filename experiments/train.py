@@ -93,8 +93,7 @@ def train(
         "metrics": scores.metrics,
     }
     release.save(workdir / "model", release.Release(to_dict(config), facts, variables))
-    run_report.final(workdir, trainer, variables, rows, scores)
-    return {
+    result = {
         "task": "segmentation",
         "name": config.name,
         "dataset": dataset.info.name,
@@ -108,6 +107,8 @@ def train(
         "parameters": trainer.parameters,
         "seconds": round(time.perf_counter() - begun, 1),
     }
+    run_report.final(workdir, trainer, variables, run_report.Scored(rows, result))
+    return result
 
 
 def _claim(workdir: pathlib.Path, config: dict[str, Any]) -> None:

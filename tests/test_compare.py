@@ -224,14 +224,15 @@ def test_command_shows_the_good_and_reports_the_broken(tmp_path):
     b = _write(tmp_path / "b", _config(model__dropout=0.5), _result(0.7))
     broken = _write(tmp_path / "broken", _config())
     (broken / "result.json").write_text("{")
-    out = tmp_path / "table.md"
-    done = _compare(a, broken, b, f"--out={out}", "--metrics=dice_volume_mean")
+    out = tmp_path / "out"
+    done = _compare(a, broken, b, f"--workdir={out}", "--metrics=dice_volume_mean")
     assert done.returncode == 1
     errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert len(errors) == 1 and "broken" in errors[0] and "Traceback" not in done.stderr
     assert [row["dice_volume_mean"] for row in _cells(done.stdout)] == ["0.8000", "0.7000"]
-    assert out.read_text() == done.stdout
-    assert out.with_suffix(".png").read_bytes()[:4] == b"\x89PNG"
+    assert done.stdout.startswith((out / "comparison.md").read_text())
+    assert (out / "comparison.png").read_bytes()[:4] == b"\x89PNG"
+    assert json.loads(done.stdout.splitlines()[-1]) == json.loads((out / "result.json").read_text())
 
 
 def test_help_teaches():

@@ -3,4 +3,4 @@
 from brainjax.augment import intensity, spatial
 from brainjax.augment.compose import Augment
 
-__all__ = ['Augment', 'intensity', 'spatial']
+__all__ = ["Augment", "intensity", "spatial"]

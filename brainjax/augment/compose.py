@@ -1,6 +1,8 @@
 """The augmentation of a training step: one dataclass whose fields are its configuration."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
 
 import jax
 from jax import random
@@ -70,19 +72,27 @@ class Augment:
     missing_source: int = -1
     groups: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
+        """Refuses values that cannot work, where they are written and not inside jit."""
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, list):
                 object.__setattr__(self, field.name, tuple(value))
-            elif isinstance(value, (int, float)) and field.name != 'missing_source' and value < 0:
-                raise ConfigError(f'Augment.{field.name} is {value}; use 0 to switch it off.')
-        for name in ('p_affine', 'p_elastic', 'p_intensity', 'p_degrade', 'missing', 'gamma_invert'):
+            elif isinstance(value, (int, float)) and field.name != "missing_source" and value < 0:
+                raise ConfigError(f"Augment.{field.name} is {value}; use 0 to switch it off.")
+        for name in (
+            "p_affine",
+            "p_elastic",
+            "p_intensity",
+            "p_degrade",
+            "missing",
+            "gamma_invert",
+        ):
             if getattr(self, name) > 1:
-                raise ConfigError(f'Augment.{name} is a probability; {getattr(self, name)} > 1.')
-        for name in ('elastic_grid', 'bias_grid'):
+                raise ConfigError(f"Augment.{name} is a probability; {getattr(self, name)} > 1.")
+        for name in ("elastic_grid", "bias_grid"):
             if getattr(self, name) < 4:
-                raise ConfigError(f'Augment.{name} must be 4 or more: the spline is cubic.')
+                raise ConfigError(f"Augment.{name} must be 4 or more: the spline is cubic.")
 
     @property
     def moves(self) -> bool:
@@ -101,43 +111,43 @@ class Augment:
                      random.split(key, 7), strict=True))  # fmt: skip
         params = {}
         if self.moves:
-            params['spatial'] = spatial.sample(
-                k['spatial'],
+            params["spatial"] = spatial.sample(
+                k["spatial"],
                 rank,
                 rotate=self.rotate,
                 scale=self.scale,
                 anisotropy=self.anisotropy,
                 shear=self.shear,
                 translate=self.translate,
-                flip=self._per_axis('flip', rank),
+                flip=self._per_axis("flip", rank),
                 elastic=self.elastic if self.p_elastic else 0.0,
                 elastic_grid=self.elastic_grid,
                 p_affine=self.p_affine,
                 p_elastic=self.p_elastic,
-                spacing=self._per_axis('spacing', rank),
+                spacing=self._per_axis("spacing", rank),
             )
         p = self.p_intensity
         if self.bias and p:
-            params['bias'] = intensity.sample_bias(
-                k['bias'], rank, groups, self.bias, self.bias_grid, p
+            params["bias"] = intensity.sample_bias(
+                k["bias"], rank, groups, self.bias, self.bias_grid, p
             )
         if self.gamma and p:
-            params['gamma'] = intensity.sample_gamma(
-                k['gamma'], groups, self.gamma, self.gamma_invert, p
+            params["gamma"] = intensity.sample_gamma(
+                k["gamma"], groups, self.gamma, self.gamma_invert, p
             )
         if (self.contrast or self.brightness) and p:
-            params['linear'] = intensity.sample_linear(
-                k['linear'], groups, self.contrast, self.brightness, p
+            params["linear"] = intensity.sample_linear(
+                k["linear"], groups, self.contrast, self.brightness, p
             )
         if (self.blur or self.lowres > 1) and self.p_degrade:
-            params['sharpness'] = intensity.sample_sharpness(
-                k['sharpness'], rank, self.blur, self.lowres, self.p_degrade
+            params["sharpness"] = intensity.sample_sharpness(
+                k["sharpness"], rank, self.blur, self.lowres, self.p_degrade
             )
         if self.noise and self.p_degrade:
-            params['noise'] = intensity.sample_noise(k['noise'], groups, self.noise, self.p_degrade)
+            params["noise"] = intensity.sample_noise(k["noise"], groups, self.noise, self.p_degrade)
         if self.missing:
-            params['missing'] = intensity.sample_missing(
-                k['missing'], groups, self.missing_source, self.missing
+            params["missing"] = intensity.sample_missing(
+                k["missing"], groups, self.missing_source, self.missing
             )
         return params
 
@@ -145,15 +155,13 @@ class Augment:
         self, params: Params, image: jax.Array, mask: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         """Applies drawn `params` to one example: image [H W C], mask [H W K] (or [X Y Z ..])."""
-        if 'spatial' in params:
-            image, mask = spatial.apply(params['spatial'], image, mask)
-        # Order of the physics: tissue contrast, coil, optics of the scan, noise, then the archive.
-        for name in ('gamma', 'linear', 'bias', 'sharpness', 'noise'):
+        if "spatial" in params:
+            image, mask = spatial.apply(params["spatial"], image, mask)
+        rows = intensity.to_rows(image)
+        for name, function in self._intensity(image.shape[-1]).items():
             if name in params:
-                image = getattr(intensity, name)(params[name], image)
-        if 'missing' in params:
-            image = intensity.missing(params['missing'], image, self.missing_source)
-        return image, mask
+                rows = function(params[name], rows)
+        return rows.reshape(image.shape), mask
 
     def __call__(
         self, key: jax.Array, image: jax.Array, mask: jax.Array
@@ -176,8 +184,35 @@ class Augment:
     def batch(
         self, keys: jax.Array, image: jax.Array, mask: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        """Augments image [B H W C] and mask [B H W K], each example by its own key of `keys` [B]."""
-        return jax.vmap(self)(keys, image, mask)
+        """Augments a batch, each example by its own key; the same as `__call__` under `jax.vmap`.
+
+        An operation that no example drew is skipped. The conditional also keeps XLA on CPU from fusing
+        one operation into the next, which would run it again for each of its uses (the gather of the
+        warp four times in `gamma`).
+
+        Args:
+          keys: [B] PRNG keys.
+          image: [B H W C] (or [B X Y Z C]) float32.
+          mask: [B H W K] (or [B X Y Z K]) float32 in {0, 1}.
+
+        Returns:
+          image and mask of the same shapes.
+        """
+        params = jax.vmap(lambda key: self.sample(key, image.shape[1:]))(keys)
+
+        def stage(name, function, *arrays):
+            if name not in params:
+                return arrays
+            drawn = params[name]
+            return jax.lax.cond(
+                drawn["on"].any(), jax.vmap(function), lambda _, *x: x, drawn, *arrays
+            )
+
+        image, mask = stage("spatial", spatial.apply, image, mask)
+        rows = jax.vmap(intensity.to_rows)(image)
+        for name, function in self._intensity(image.shape[-1]).items():
+            (rows,) = stage(name, lambda p, r, function=function: (function(p, r),), rows)
+        return rows.reshape(image.shape), mask
 
     def preview(
         self, key: jax.Array, image: jax.Array, mask: jax.Array, count: int
@@ -185,18 +220,31 @@ class Augment:
         """`count` augmentations of one example, for a look at a setting: [count H W C], [count H W K]."""
         return jax.vmap(self, (0, None, None))(random.split(key, count), image, mask)
 
+    def _intensity(
+        self, channels: int
+    ) -> dict[str, Callable[[spatial.Params, jax.Array], jax.Array]]:
+        """Operations on rows in the order of their origin: tissue, coil, scan, receiver, archive."""
+        return {
+            "gamma": intensity.gamma,
+            "linear": intensity.linear,
+            "bias": functools.partial(intensity.bias, channels=channels),
+            "sharpness": functools.partial(intensity.sharpness, channels=channels),
+            "noise": intensity.noise,
+            "missing": functools.partial(intensity.missing, source=self.missing_source),
+        }
+
     def _groups(self, channels: int) -> int:
         groups = self.groups or channels
         if channels % groups:
-            raise ConfigError(f'Augment.groups={groups} does not divide {channels} channels.')
+            raise ConfigError(f"Augment.groups={groups} does not divide {channels} channels.")
         if self.missing and self.missing_source >= groups:
             raise ConfigError(
-                f'Augment.missing_source={self.missing_source}: there are {groups} sequences.'
+                f"Augment.missing_source={self.missing_source}: there are {groups} sequences."
             )
         return groups
 
     def _per_axis(self, name: str, rank: int) -> tuple[float, ...]:
         value = getattr(self, name)
         if value and len(value) != rank:
-            raise ConfigError(f'Augment.{name}={value} needs one value per axis, {rank} in all.')
+            raise ConfigError(f"Augment.{name}={value} needs one value per axis, {rank} in all.")
         return value

@@ -94,7 +94,7 @@ def sample(
 
     Returns:
       `matrix` [N N]; `shift` [N] as a fraction of the size; if `elastic`, `control` [g.. N] in units
-      of the control point distance.
+      of the control point distance; `on`, whether anything moves.
     """
     k_on, k_angle, k_scale, k_axis, k_shear, k_shift, k_flip, k_elastic = random.split(key, 8)
     on = random.uniform(k_on, (2,)) < jnp.array([p_affine, p_elastic])
@@ -104,23 +104,25 @@ def sample(
         return affine * random.uniform(k, shape, minval=-limit, maxval=limit)
 
     planes = rank * (rank - 1) // 2
+    mirror = random.uniform(k_flip, (rank,)) < jnp.array(flip or (0.0,) * rank)
     params = {
-        'matrix': matrix(
+        "matrix": matrix(
             symmetric(k_angle, (planes,), math.radians(rotate)),
             jnp.exp(
                 symmetric(k_scale, (1,), math.log1p(scale))
                 + symmetric(k_axis, (rank,), math.log1p(anisotropy))
             ),
             symmetric(k_shear, (rank, rank), shear),
-            random.uniform(k_flip, (rank,)) < jnp.array(flip or (0.0,) * rank),
+            mirror,
             spacing,
         ),
-        'shift': symmetric(k_shift, (rank,), translate),
+        "shift": symmetric(k_shift, (rank,), translate),
+        "on": on.any() | mirror.any(),
     }
     if elastic:
         shape = (elastic_grid,) * rank + (rank,)
         control = random.uniform(k_elastic, shape, minval=-elastic, maxval=elastic)
-        params['control'] = control * on[1]
+        params["control"] = control * on[1]
     return params
 
 
@@ -128,16 +130,16 @@ def coordinates(params: Params, shape: tuple[int, ...]) -> tuple[jax.Array, ...]
     """Input index of every output voxel, one array of `shape` per axis, for `params` of `sample`."""
     size = np.array(shape, np.float32)
     centre = (size - 1) / 2
-    grid = np.meshgrid(*(np.arange(s, dtype=np.float32) for s in shape), indexing='ij', sparse=True)
+    grid = np.meshgrid(*(np.arange(s, dtype=np.float32) for s in shape), indexing="ij", sparse=True)
     offset = [g - c for g, c in zip(grid, centre, strict=True)]
-    if 'control' in params:
-        control = params['control']
+    if "control" in params:
+        control = params["control"]
         for axis in range(len(shape)):
             distance = (size[axis] - 1) / (control.shape[axis] - 3)
             offset[axis] = offset[axis] + spline.expand(control[..., axis] * distance, shape)
     return tuple(
         sum(m * o for m, o in zip(row, offset, strict=True)) + (shift * s + c)
-        for row, shift, s, c in zip(params['matrix'], params['shift'], size, centre, strict=True)
+        for row, shift, s, c in zip(params["matrix"], params["shift"], size, centre, strict=True)
     )
 
 
@@ -169,7 +171,7 @@ def resample(x: jax.Array, at: tuple[jax.Array, ...]) -> jax.Array:
             index = index * size + start + min(bit, size - 1)
             weight = weight * (p if bit else 1 - p)
         # Whole channel vectors, as XLA on CPU pays per index and not per byte.
-        out = out + weight * flat.at[index].get(mode='promise_in_bounds')
+        out = out + weight * flat.at[index].get(mode="promise_in_bounds")
     return out
 
 

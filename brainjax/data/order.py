@@ -1,7 +1,8 @@
 """Which rows make the batch of a step: a pure function of (seed, step).
 
-Every feed - arrays in memory, the whole set on the device, tf.data - asks here, so all of them train on the
-same batches, and a run resumes at step s by starting at step s: there is no iterator state to save.
+Every feed - arrays in memory, the whole set on the device, tf.data - asks here, so all of them
+train on the same batches, and a run resumes at step s by starting at step s: there is no iterator
+state to save.
 """
 
 import dataclasses
@@ -9,36 +10,52 @@ import functools
 
 import numpy as np
 
+from brainjax.types import ConfigError
+
 # Streams draw from separate random sequences.
 _ANY, _FOREGROUND = 0, 1
 
 
 @functools.lru_cache(maxsize=8)
 def _permutation(seed: int, stream: int, epoch: int, size: int) -> np.ndarray:
-    """The order in which `size` items are visited in one epoch."""
-    bits = np.random.Philox(key=[seed, (stream << 32) + epoch])
-    return np.random.Generator(bits).permutation(size)
+    """The order in which `size` items are visited in one epoch.
+
+    Philox is counter-based: any epoch's shuffle costs the same, without drawing those before it.
+    """
+    bits = np.random.Philox(key=np.array([seed % 2**64, (stream << 32) + epoch], np.uint64))
+    permutation = np.random.Generator(bits).permutation(size)
+    permutation.setflags(write=False)  # shared by every caller of the cache
+    return permutation
 
 
 def _visit(seed: int, stream: int, first: int, count: int, size: int) -> np.ndarray:
-    """Items number `first` to `first + count` of an endless sequence of shuffled epochs."""
-    places = np.arange(first, first + count)
-    return np.array(
-        [_permutation(seed, stream, int(p // size), size)[p % size] for p in places], np.int64
-    )
+    """[count] int64: items number `first` and on of an endless sequence of shuffled epochs."""
+    epoch, place = np.divmod(np.arange(first, first + count), size)
+    items = np.empty(count, np.int64)
+    for e in np.unique(epoch).tolist():
+        here = epoch == e
+        items[here] = _permutation(seed, stream, e, size)[place[here]]
+    return items
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Order:
     """The endless, shuffled, reproducible sequence of training batches.
 
+    Two streams of shuffled epochs run side by side, one over all rows and one over the rows with a
+    lesion; each visits each of its rows once an epoch. Epochs need not end with a batch: the rest
+    of the batch opens the next epoch.
+
     Attributes:
         rows: [n] the rows to train on.
-        foreground: [m] those of them whose mask is not empty.
+        foreground: [m] those of them whose mask is not empty; without any, all rows fill the batch.
         batch_size: rows a step.
-        fraction: share of each batch drawn from `foreground`; the rest comes from all rows. Lesions fill
-            few slices, and a batch without any teaches a Dice loss little.
+        fraction: share of each batch drawn from `foreground`, in [0, 1]; the rest comes from all
+            rows. Lesions fill few slices, and a batch without any teaches a Dice loss little.
         seed: of the shuffles.
+
+    Raises:
+        ConfigError: no rows, an empty batch, or a fraction outside [0, 1].
     """
 
     rows: np.ndarray
@@ -47,12 +64,23 @@ class Order:
     fraction: float
     seed: int
 
+    def __post_init__(self):
+        if not len(self.rows):
+            raise ConfigError("there are no rows to train on; give the test and val splits less")
+        if self.batch_size < 1:
+            raise ConfigError(f"--config.train.batch_size={self.batch_size}; use 1 or more")
+        if not 0.0 <= self.fraction <= 1.0:
+            raise ConfigError(f"--config.input.foreground={self.fraction}; choose 0.0 to 1.0")
+
     def __call__(self, step: int) -> np.ndarray:
-        """[batch_size] int64: the rows of this step's batch."""
+        """[batch_size] int64: the rows of this step's batch, those from `foreground` first."""
         wanted = round(self.batch_size * self.fraction) if len(self.foreground) else 0
-        rest = self.batch_size - wanted
-        picked = self.foreground[
-            _visit(self.seed, _FOREGROUND, step * wanted, wanted, max(len(self.foreground), 1))
-        ]
-        others = self.rows[_visit(self.seed, _ANY, step * rest, rest, len(self.rows))]
-        return np.concatenate([picked, others])
+        picked = self._draw(_FOREGROUND, self.foreground, step, wanted)
+        others = self._draw(_ANY, self.rows, step, self.batch_size - wanted)
+        return np.concatenate([picked, others]).astype(np.int64)
+
+    def _draw(self, stream: int, rows: np.ndarray, step: int, count: int) -> np.ndarray:
+        """[count] of `rows`, for this step."""
+        if not count:
+            return np.empty(0, np.int64)
+        return np.asarray(rows)[_visit(self.seed, stream, step * count, count, len(rows))]

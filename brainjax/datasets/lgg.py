@@ -35,6 +35,7 @@ INFO = DatasetInfo(
     ),
 )
 SEQUENCES = {"all": (0, 1, 2), "flair": (1,)}
+PREPARED = "lgg_mri"  # the folder that TFDS makes for `lgg_builder.LggMri`
 # Grey levels. Equal channels come back from lossy compression up to about 1 level apart; two real
 # sequences of the same head differ by more than 3 on average.
 SAME_SEQUENCE = 1.5
@@ -47,7 +48,8 @@ class LGG:
     """The LGG folder as a dataset.
 
     Attributes:
-        dir: the unpacked download, its `kaggle_3m`, a folder of `TCGA_*` folders, or one of those.
+        dir: the unpacked download, its `kaggle_3m`, a folder of `TCGA_*` folders, one of those, or what
+            `experiments.prepare` made of any of them.
         sequences: 'all' for the three channels, 'flair' for FLAIR alone.
         skip_bad: leave bad files out, instead of refusing to start.
     """
@@ -83,6 +85,8 @@ class LGG:
         if self.sequences not in SEQUENCES:
             known = " or ".join(map(repr, SEQUENCES))
             raise ConfigError(f"LGG sequences is {self.sequences!r}; choose {known}")
+        if (pathlib.Path(self.dir).expanduser() / PREPARED).is_dir():
+            return self._read_prepared()
         slices, problems = find_slices(self.dir)
         size = _common_size(slices)
         picked = SEQUENCES[self.sequences]
@@ -113,6 +117,13 @@ class LGG:
         )
         report = verify.Report(tuple(problems), _gaps(dataset), missing_sequences(dataset))
         return dataset, report
+
+    def _read_prepared(self) -> tuple[ArrayDataset, verify.Report]:
+        """What `experiments.prepare` wrote; its files were verified then."""
+        from brainjax.datasets import lgg_builder  # loads tensorflow_datasets
+
+        dataset = lgg_builder.load_prepared(self.dir, sequences=self.sequences)
+        return dataset, verify.Report((), _gaps(dataset), missing_sequences(dataset))
 
 
 @dataclasses.dataclass(frozen=True, order=True)

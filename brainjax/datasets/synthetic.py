@@ -20,7 +20,7 @@ INFO = DatasetInfo(
     channels=contrast.CHANNELS,
     classes=("tumour",),
     licence=(
-        "derived from the ICBM 152 template, (C) 1993-2009 Louis Collins, McConnell Brain Imaging Centre, Montreal"
+        "derived from the ICBM 152 template, (C) 1993-2004 Louis Collins, McConnell Brain Imaging Centre, Montreal"
         " Neurological Institute, McGill University; use, copying, modification and distribution permitted with"
         " this notice"
     ),
@@ -69,13 +69,13 @@ class Synthetic:
             ConfigError: a field has an impossible value.
         """
         self._validate()
-        scan = generate.scanner(slices=self.slices, size=self.size, healthy=self.healthy)
+        scan = generate.scanner(slices=self.slices, size=self.size)
         key = jax.random.key(self.seed)
         total = self.subjects * self.slices
         image = np.empty((total, self.size, self.size, len(INFO.channels)), np.uint8)
         mask = np.empty((total, self.size, self.size, 1), np.uint8)
         for subject in range(self.subjects):
-            made = scan(jax.random.fold_in(key, subject))
+            made = scan(jax.random.fold_in(key, subject), self.healthy)
             rows = slice(subject * self.slices, (subject + 1) * self.slices)
             image[rows], mask[rows] = np.asarray(made.image), np.asarray(made.mask)
             if progress is not None:

@@ -1,4 +1,4 @@
-"""The device's half of preprocessing: raw batch -> normalised float32 on the working grid, and back."""
+"""The device's half of preprocessing: raw batch -> float32 on the working grid, and back."""
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ def prepare(raw: Batch, size: int) -> dict[str, jax.Array]:
     """
     image = raw["image"].astype(jnp.float32)
     grid = working_size(size, image.shape[1:3])
-    # Normalising is affine and resampling averages, so the order is free: the small grid is cheaper.
+    # Normalising is affine and resampling averages: their order is free, the small grid cheaper.
     image = resample(image, grid)
     image = (image - raw["shift"][:, None, None, :]) * raw["scale"][:, None, None, :]
     batch = {"image": image, "valid": raw["valid"]}

@@ -1,18 +1,31 @@
 """The pictures a run leaves in its directory, and what each shows."""
 
+import dataclasses
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
 from brainjax.data.source import Source
-from brainjax.infer.evaluate import Scores
 from brainjax.preprocess.batch import prepare
-from brainjax.report import figures
-from brainjax.train.logging import read
+from brainjax.report import figures, runs, tables
 
 _SAMPLES = 6
+
+
+@dataclasses.dataclass(frozen=True)
+class Scored:
+    """Rows of a dataset and the result they were scored with.
+
+    Attributes:
+        rows: [n] ascending.
+        result: as in `result.json`: `split`, `protocol`, `per_volume` and `seen_in_training`.
+    """
+
+    rows: np.ndarray
+    result: Mapping[str, Any]
 
 
 def training_batch(workdir: pathlib.Path, trainer: Any) -> None:
@@ -31,31 +44,21 @@ def training_batch(workdir: pathlib.Path, trainer: Any) -> None:
     figures.batch(workdir / "batch.png", image, mask)
 
 
-def final(
-    workdir: pathlib.Path, trainer: Any, variables: Any, rows: np.ndarray, scores: Scores
-) -> None:
+def final(workdir: pathlib.Path, trainer: Any, variables: Any, scored: Scored) -> None:
     """`curves.png`, `samples.png` and `volumes.png` of a run that is over."""
-    figures.learning_curves(workdir / "curves.png", read(workdir / "metrics.jsonl"))
-    _scored(workdir, trainer.predictor, variables, trainer.source, rows, scores)
+    figures.learning_curves(
+        workdir / "curves.png", runs.read(workdir).lines, monitor=trainer.options.monitor
+    )
+    scores(workdir, trainer.predictor, variables, trainer.source, scored)
 
 
 def scores(
-    workdir: pathlib.Path, model: Any, source: Source, rows: np.ndarray, scores: Scores
+    workdir: pathlib.Path, predictor: Any, variables: Any, source: Source, scored: Scored
 ) -> None:
-    """`samples.png` and `volumes.png` of an evaluation."""
-    _scored(workdir, model.predictor, model.variables, source, rows, scores)
-
-
-def _scored(
-    workdir: pathlib.Path,
-    predictor: Any,
-    variables: Any,
-    source: Source,
-    rows: np.ndarray,
-    scores: Scores,
-) -> None:
+    """`samples.png` and `volumes.png` of scored patients; a protocol that leaks is named on both."""
     data = source.dataset
-    picked = _telling_rows(source, rows)
+    picked = _telling_rows(source, scored.rows)
+    warning = tables.protocol(scored.result) if tables.leaks(scored.result) else ""
     figures.save_samples(
         workdir / "samples.png",
         data.image[picked],
@@ -63,8 +66,9 @@ def _scored(
         predictor.masks(variables, source, picked),
         [f"{data.groups[data.group[r]]} slice {data.position[r]}" for r in picked],
         data.info.channels,
+        title=warning,
     )
-    figures.volumes(workdir / "volumes.png", scores.per_volume)
+    figures.volumes(workdir / "volumes.png", scored.result["per_volume"], warning=warning)
 
 
 def _telling_rows(source: Source, rows: np.ndarray) -> np.ndarray:

@@ -80,7 +80,7 @@ def pack_corners(labels: np.ndarray) -> np.ndarray:
         [...] uint32 of the same shape; bits 4k to 4k+3 of cell `i` hold the label at corner `k`, whose bit `a`
         says whether it lies one step along axis `a`. Beyond the last voxel the corner is air.
     """
-    if labels.max(initial=0) >= 1 << _BITS or labels.ndim * 1 > 3:
+    if labels.max(initial=0) >= 1 << _BITS or labels.ndim > 3:
         raise ValueError("labels must be below 16 and of rank 3 at most to fit in 32 bits")
     padded = np.pad(labels, [(0, 1)] * labels.ndim).astype(np.uint32)
     packed = np.zeros(labels.shape, np.uint32)

@@ -58,7 +58,9 @@ def gaussian_blur(image: Array, sigma: Array, *, axis: int, reach: int = 3) -> A
     padded = jnp.pad(image, padding, mode="edge")
 
     def shifted(offset: int) -> Array:
-        return jax.lax.slice_in_dim(padded, reach + offset, reach + offset + image.shape[axis], axis=axis)
+        return jax.lax.slice_in_dim(
+            padded, reach + offset, reach + offset + image.shape[axis], axis=axis
+        )
 
     total = taps[:, 0] * image
     for tap in range(1, reach + 1):
@@ -85,7 +87,9 @@ def apply_artefacts(artefacts: Artefacts, image: Array, *, pixel: float) -> Arra
     image = image * (1 + artefacts.texture * grain)
     for axis in (0, 1):
         image = gaussian_blur(image, artefacts.blur[:, axis] / pixel, axis=axis + 2)
-    image = image * jnp.exp(jax.vmap(lambda c: deform.smooth_field(c[None], shape)[0])(artefacts.shading))
+    image = image * jnp.exp(
+        jax.vmap(lambda c: deform.smooth_field(c[None], shape)[0])(artefacts.shading)
+    )
     sigma = artefacts.noise.reshape(-1, 1, 1, 1)
     real, imaginary = sigma * real.reshape(image.shape), sigma * imaginary.reshape(image.shape)
     return jnp.sqrt((image + real) ** 2 + imaginary**2)

@@ -25,7 +25,7 @@ _TABLE = {
     "skull": (0.07, 500, 20, 0.0),
     "csf": (1.00, 4000, 1400, 0.0),
     "grey": (0.81, 1300, 95, 0.03),
-    "white": (0.71, 720, 76, 0.02),
+    "white": (0.71, 720, 74, 0.02),
     "marrow": (0.45, 480, 65, 0.3),
     "muscle": (0.70, 1100, 42, 0.3),
     "eye": (0.98, 3600, 1000, 0.0),
@@ -33,7 +33,7 @@ _TABLE = {
     "vein": (0.45, 1500, 40, 3.0),
     "necrosis": (0.95, 2700, 330, 0.03),
     "rim": (0.84, 1500, 150, 2.2),
-    "oedema": (0.87, 1650, 210, 0.02),
+    "oedema": (0.88, 1600, 230, 0.02),
 }
 _SEQUENCES = {  # TR, TE in ms
     "t1": (500, 11),
@@ -75,7 +75,7 @@ def sample_contrast(key: Array, *, enhancing: Array | float = 1.0) -> Contrast:
     table = jnp.array([_TABLE[name] for name in CLASSES], jnp.float32)
     # Healthy brain varies less from patient to patient than lesions, muscle and fat do.
     brain = [name in ("csf", "grey", "white", "deep_grey") for name in CLASSES]
-    amount = jnp.where(jnp.array(brain), 0.05, 0.17)[:, None] * jnp.array([0.3, 1.0, 1.0, 2.5])
+    amount = jnp.where(jnp.array(brain), 0.04, 0.12)[:, None] * jnp.array([0.3, 1.0, 1.0, 2.5])
     table = table * jnp.exp(amount * of_table.reshape(rows, 4))
     table = table.at[CLASSES.index("rim"), 3].multiply(enhancing)
 

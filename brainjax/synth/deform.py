@@ -10,7 +10,10 @@ from jax import Array
 FIELD_OF_VIEW = 240.0  # mm, in plane
 # The template is an average stretched to its largest members: 0.92 brings its brain to a usual adult's volume.
 _SIZE = 0.92
-_BAND = ((-37.0, 7.0), (61.0, 7.0))  # world mm and its spread: where the lowest and the highest slice lie
+_BAND = (
+    (-37.0, 7.0),
+    (61.0, 7.0),
+)  # world mm and its spread: where the lowest and the highest slice lie
 _PIVOT = (0.0, -15.0)  # x, y in mm: the middle of the template's head
 _COARSE, _FINE = (4, 5, 5), (8, 16, 16)  # control points of the warp along S H W
 

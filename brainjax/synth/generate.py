@@ -39,7 +39,7 @@ class Scan(NamedTuple):
     labels: Array
 
 
-def sample(key: Array, *, sites: Array, slices: int, healthy: float = 0.1) -> Patient:
+def sample(key: Array, *, sites: Array, slices: int, healthy: Array | float = 0.1) -> Patient:
     """Draws a patient.
 
     Args:
@@ -67,7 +67,9 @@ def _slices(patient: Patient, shape: tuple[int, int, int]) -> tuple[Array, Array
     return jnp.moveaxis(points, 1, 0), jnp.moveaxis(noise, 1, 0)
 
 
-def tissues(patient: Patient, packed: Array, affine: np.ndarray, points: Array, noise: Array) -> Array:
+def tissues(
+    patient: Patient, packed: Array, affine: np.ndarray, points: Array, noise: Array
+) -> Array:
     """Fractions of each of `contrast.CLASSES` at given points, on a grid of any rank.
 
     Args:
@@ -85,7 +87,9 @@ def tissues(patient: Patient, packed: Array, affine: np.ndarray, points: Array, 
     source = tumour.push(patient.tumour, points)
     voxels = jnp.tensordot(inverse[:3, :3], source, axes=1, precision="highest")
     voxels = voxels + inverse[:3, 3][lift]
-    across = inverse[:3, :3] @ patient.pose.matrix[:, 0] * patient.pose.thickness  # through a slice, in voxels
+    across = (
+        inverse[:3, :3] @ patient.pose.matrix[:, 0] * patient.pose.thickness
+    )  # through a slice, in voxels
     weight = jnp.ones(len(anatomy.TISSUES)).at[anatomy.CSF].set(patient.fluid)[lift]
 
     total = 0.0
@@ -98,7 +102,9 @@ def tissues(patient: Patient, packed: Array, affine: np.ndarray, points: Array, 
     return tumour.apply_tumour(patient.tumour, points, noise, total / _SUBSLICES)
 
 
-def apply(patient: Patient, packed: Array, affine: np.ndarray, *, shape: tuple[int, int, int]) -> Scan:
+def apply(
+    patient: Patient, packed: Array, affine: np.ndarray, *, shape: tuple[int, int, int]
+) -> Scan:
     """Scans a patient.
 
     Args:
@@ -119,7 +125,9 @@ def apply(patient: Patient, packed: Array, affine: np.ndarray, *, shape: tuple[i
     # Slice by slice: the fractions of one slice stay in cache, those of all would be 15 MB a pass.
     image, mask, labels = jax.lax.map(one, _slices(patient, shape))
     image = jnp.moveaxis(image, 1, 0)  # [C S H W]
-    image = artefacts.apply_artefacts(patient.artefacts, image, pixel=deform.FIELD_OF_VIEW / shape[1])
+    image = artefacts.apply_artefacts(
+        patient.artefacts, image, pixel=deform.FIELD_OF_VIEW / shape[1]
+    )
     # Window each volume at its 99.6th percentile, from every fourth voxel of the plane: sorting all is slow.
     few = image[:, :, ::4, ::4].reshape(len(contrast.CHANNELS), -1)
     top = jnp.quantile(few, 0.996, axis=1).reshape(-1, 1, 1, 1)
@@ -128,13 +136,12 @@ def apply(patient: Patient, packed: Array, affine: np.ndarray, *, shape: tuple[i
 
 
 @functools.lru_cache(maxsize=4)
-def scanner(*, slices: int, size: int, healthy: float = 0.1) -> Callable[[Array], Scan]:
-    """Returns the compiled generator of the packaged head, a pure function of a key.
+def scanner(*, slices: int, size: int) -> Callable[..., Scan]:
+    """Returns the compiled generator of the packaged head: `scan(key, healthy=0.1)`, a pure function.
 
     Args:
         slices: S of the scan.
         size: H and W of the scan in pixels, over 240 mm.
-        healthy: how often there is no tumour.
 
     Example: `scan = scanner(slices=16, size=128)(jax.random.key(0))`.
     """
@@ -144,8 +151,11 @@ def scanner(*, slices: int, size: int, healthy: float = 0.1) -> Callable[[Array]
 
     # The map is an argument of the compiled function, not a constant of 9 MB inside it.
     @jax.jit
-    def scan(key: Array, packed: Array, sites: Array) -> Scan:
+    def compiled(key: Array, packed: Array, sites: Array, healthy: Array) -> Scan:
         patient = sample(key, sites=sites, slices=slices, healthy=healthy)
         return apply(patient, packed, head.affine, shape=(slices, size, size))
 
-    return lambda key: scan(key, packed, sites)
+    def scan(key: Array, healthy: float = 0.1) -> Scan:
+        return compiled(key, packed, sites, jnp.float32(healthy))
+
+    return scan

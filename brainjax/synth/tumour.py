@@ -50,7 +50,7 @@ class Tumour(NamedTuple):
     narrow: Array
 
 
-def sample_tumour(key: Array, *, sites: Array, healthy: float) -> Tumour:
+def sample_tumour(key: Array, *, sites: Array, healthy: Array | float) -> Tumour:
     """Draws the lesions of one head.
 
     Args:
@@ -115,7 +115,9 @@ def push(tumour: Tumour, points: Array) -> Array:
 
 def surface_noise(tumour: Tumour, *, shape: tuple[int, int, int]) -> Array:
     """Returns the unevenness [4 S H W] of the surfaces: rim, necrosis, two of oedema."""
-    return deform.smooth_field(tumour.broad, shape) + 0.5 * deform.smooth_field(tumour.narrow, shape)
+    return deform.smooth_field(tumour.broad, shape) + 0.5 * deform.smooth_field(
+        tumour.narrow, shape
+    )
 
 
 def apply_tumour(tumour: Tumour, points: Array, noise: Array, fractions: Array) -> Array:
@@ -145,7 +147,11 @@ def apply_tumour(tumour: Tumour, points: Array, noise: Array, fractions: Array) 
         edge = radius * (1 + 0.16 * noise[0])
         inner = edge - tumour.rim[k] * (1 + 0.35 * noise[1])
         # Grey matter holds the oedema back: it reaches out in fingers between the folds.
-        reach = radius + width * (0.55 + 0.4 * noise[2] + 0.9 * (white - 0.4)) + 0.08 * radius * noise[3]
+        reach = (
+            radius
+            + width * (0.55 + 0.4 * noise[2] + 0.9 * (white - 0.4))
+            + 0.08 * radius * noise[3]
+        )
         # The falx lets little across the midline.
         reach = reach - 1.5 * jnp.maximum(-points[0] * jnp.sign(tumour.centre[k, 0]), 0.0)
         here = tumour.present[k]
@@ -153,6 +159,8 @@ def apply_tumour(tumour: Tumour, points: Array, noise: Array, fractions: Array) 
         necrosis = jnp.maximum(necrosis, here * jax.nn.sigmoid((inner - distance) / 0.7))
         oedema = jnp.maximum(oedema, here * jax.nn.sigmoid((reach - distance) / 1.3) * parenchyma)
     necrosis = jnp.minimum(necrosis, solid)
-    oedema = jnp.maximum(oedema - solid, 0.0) * (0.7 + 0.3 * jax.nn.sigmoid(2 * noise[3]))  # never uniform
+    oedema = jnp.maximum(oedema - solid, 0.0) * (
+        0.7 + 0.3 * jax.nn.sigmoid(2 * noise[3])
+    )  # never uniform
     parts = jnp.stack([necrosis, solid - necrosis, oedema])
     return jnp.concatenate([fractions * (1 - solid - oedema), parts])

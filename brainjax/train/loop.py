@@ -109,13 +109,8 @@ class Trainer:
             fraction=self.recipe.input.foreground,
             seed=self.seed,
         )
-        if self.recipe.input.feed == "device":
-            return feeds.device(self.source, order, start, self.options.steps)
-        if self.recipe.input.feed == "tfdata":
-            from brainjax.data import tfdata
-
-            return tfdata.batches(self.source, order, start, self.options.steps)
-        return feeds.memory(self.source, order, start, self.options.steps)
+        feed = feeds.choose(self.recipe.input.feed)
+        return feed(self.source, order, start, self.options.steps)
 
     def run(self) -> None:
         """Trains to the end, from wherever the directory's newest checkpoint stands.

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from brainjax import augment, datasets, losses, models, optim
 from brainjax.config import bind, build
+from brainjax.data import feeds
 from brainjax.data.source import Input, Source
 from brainjax.datasets import splits
 from brainjax.datasets.base import ArrayDataset
@@ -22,7 +23,6 @@ from brainjax.train import parallel
 from brainjax.train.options import TrainOptions
 from brainjax.types import ConfigError
 
-FEEDS = ("memory", "device", "tfdata")
 SPLITS = {f.__name__: f for f in (splits.by_patient, splits.k_fold, splits.by_slice)}
 
 
@@ -107,8 +107,7 @@ def make_recipe(config: ConfigDict) -> Recipe:
     get = targets()
     train = build(config.train, get["train"])
     input = build(config.input, get["input"])
-    if input.feed not in FEEDS:
-        raise ConfigError(f"unknown feed {input.feed!r}; choose one of {', '.join(FEEDS)}")
+    lookup(input.feed, dict.fromkeys(feeds.FEEDS), "feed")
     if input.context < 1 or input.context % 2 == 0:
         raise ConfigError(f"--config.input.context must be odd, got {input.context}")
     axis = parallel.axis_name(train.parallel)

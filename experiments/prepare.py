@@ -1,0 +1,45 @@
+r"""Prepares a data set once: verifies every file and writes it as a TFDS data set (ArrayRecord).
+
+    python -m experiments.prepare --data_dir=DIR --output=PREPARED
+    python -m experiments.train --config=configs/unet.py:lgg --config.data.dir=PREPARED
+
+Training takes the prepared folder in the place of the original one, with the same rows in the same order, and starts
+faster from it, the more so over a network disk. An interrupted preparation is never taken for a finished one.
+"""
+
+import pathlib
+import time
+
+from absl import flags
+
+from experiments import entry
+
+_DATASET = flags.DEFINE_enum("dataset", "LGG", ["LGG"], "Which data set the folder holds.")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder as downloaded.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "Where the prepared files go.", required=True)
+_SKIP_BAD = flags.DEFINE_bool("skip_bad", False, "Leave unusable files out instead of refusing.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where result.json goes; default: --output.")
+
+
+def main() -> None:
+    """Verifies, writes, reports."""
+    from brainjax.datasets import lgg_builder
+
+    begun = time.perf_counter()
+    folder = lgg_builder.prepare(_DATA_DIR.value, _OUTPUT.value, skip_bad=_SKIP_BAD.value)
+    dataset = lgg_builder.load_prepared(_OUTPUT.value)
+    workdir = pathlib.Path(_WORKDIR.value or _OUTPUT.value)
+    workdir.mkdir(parents=True, exist_ok=True)
+    result = {
+        "task": "prepare",
+        "dataset": dataset.info.name,
+        "split": "all",
+        "metrics": {"n_slices": len(dataset), "n_volumes": len(dataset.groups)},
+        "output": str(folder),
+        "seconds": round(time.perf_counter() - begun, 1),
+    }
+    entry.finish(workdir, result)
+
+
+if __name__ == "__main__":
+    entry.run(main)

@@ -1,0 +1,328 @@
+"""Every network of `brainjax.models`: shapes, gradients, dtypes, memory option, errors.
+
+A new network needs one line in `TINY`; the tests are parametrised over `__all__`.
+"""
+
+import functools
+import math
+
+import flax
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from brainjax import models
+from brainjax.models import ResNet, ResNetUNet, TransUNet, UNet, ViT
+from brainjax.models.attention import AttentionGate
+from brainjax.models.layers import NORMS, Norm
+from brainjax.models.resnet import ResNetEncoder
+from brainjax.models.vit import SelfAttention, Transformer
+from brainjax.types import ConfigError
+
+TINY = {
+    "ResNet": {"stages": (1, 1), "width": 4},
+    "ResNetUNet": {"stages": (1, 1), "width": 4, "features": (2, 4, 4), "attention": True},
+    "TransUNet": {"features": (2, 4, 8), "width": 8, "depth": 1, "heads": 2, "patch": 2},
+    "UNet": {"features": (2, 4, 8)},
+    "ViT": {"width": 8, "depth": 1, "heads": 2, "patch": 4},
+}
+SIZE, CHANNELS, CLASSES = 16, 3, 2
+SEGMENTERS = ("ResNetUNet", "TransUNet", "UNet")
+everything = pytest.mark.parametrize("name", models.__all__)
+
+
+def tiny(name, **fields):
+    return models.get(name)(num_classes=CLASSES, **{**TINY[name], **fields})
+
+
+def image(rank=2, size=SIZE):
+    return jax.ShapeDtypeStruct((2, *(size,) * rank, CHANNELS), jnp.float32)
+
+
+def shapes(model, x, **kwargs):
+    """Shapes of (logits, variables), without running anything."""
+    return jax.eval_shape(
+        lambda k, x: model.init_with_output(k, x, train=False, **kwargs), jax.random.key(0), x
+    )
+
+
+def filled(model, x):
+    """Variables filled from a fixed generator: no compilation, unlike `init`."""
+    rng = np.random.default_rng(0)
+
+    def leaf(path, s):
+        last = path[-1]
+        if last in ("scale", "var"):
+            return np.ones(s.shape, np.float32)
+        if last in ("mean", "bias"):
+            return np.zeros(s.shape, np.float32)
+        fan = math.prod(s.shape[:-1])
+        return rng.normal(0, fan**-0.5, s.shape).astype(np.float32)
+
+    flat = flax.traverse_util.flatten_dict(shapes(model, x)[1])
+    return flax.traverse_util.unflatten_dict({p: leaf(p, s) for p, s in flat.items()})
+
+
+def pixels(x):
+    return np.random.default_rng(1).standard_normal(x.shape).astype(np.float32)
+
+
+@functools.cache
+def training_step(name, remat=False):
+    """(logits, new batch statistics or None, gradients) of a tiny model at train=True."""
+    model, x = tiny(name, remat=remat), image()
+    variables = filled(model, x)
+
+    def loss(params, x):
+        out, new = model.apply(
+            {**variables, "params": params}, x, train=True, mutable=["batch_stats"]
+        )
+        return (out**2).mean() + out.sum() / out.size, (out, new.get("batch_stats"))
+
+    grads, (out, stats) = jax.jit(jax.grad(loss, has_aux=True))(variables["params"], pixels(x))
+    return variables, out, stats, grads
+
+
+def finite(tree):
+    return all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(tree))
+
+
+def test_all_is_sorted_and_lists_modules_only():
+    assert list(models.__all__) == sorted(models.__all__)
+    assert all(issubclass(models.get(name), nn.Module) for name in models.__all__)
+
+
+def test_unknown_model_names_the_nearest_and_lists_all():
+    with pytest.raises(ConfigError, match="'UNet'.*ResNet, ResNetUNet, TransUNet, UNet, ViT"):
+        models.get("u-net")
+
+
+@everything
+@pytest.mark.parametrize("rank", [2, 3])
+def test_logits_shape_follows_the_input(name, rank):
+    x = image(rank)
+    logits, variables = shapes(tiny(name), x)
+    spatial = x.shape[1:-1] if name in SEGMENTERS else ()
+    assert logits.shape == (2, *spatial, CLASSES)
+    assert logits.dtype == jnp.float32
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(variables))
+
+
+@everything
+def test_training_step_is_finite_and_reaches_every_parameter(name):
+    _, out, _, grads = training_step(name)
+    assert finite(out) and finite(grads)
+    still = [
+        "/".join(path)
+        for path, g in flax.traverse_util.flatten_dict(grads).items()
+        if not float(jnp.abs(g).max()) > 0
+    ]
+    assert not still
+
+
+@everything
+def test_training_updates_moving_statistics(name):
+    variables, _, stats, _ = training_step(name)
+    if "batch_stats" not in variables:
+        pytest.skip("no batch norm in this network")
+    before = jax.tree.leaves(variables["batch_stats"])
+    after = jax.tree.leaves(stats)
+    assert len(before) == len(after)
+    assert all(float(jnp.abs(a - b).max()) > 0 for a, b in zip(after, before, strict=True))
+
+
+@everything
+def test_remat_gives_the_same_parameters_and_gradients(name):
+    _, out, _, grads = training_step(name)
+    _, out_remat, _, grads_remat = training_step(name, remat=True)
+    np.testing.assert_allclose(out, out_remat, atol=1e-4)
+    assert jax.tree.structure(grads) == jax.tree.structure(grads_remat)
+    scale = max(float(jnp.abs(g).max()) for g in jax.tree.leaves(grads))
+    for a, b in zip(jax.tree.leaves(grads), jax.tree.leaves(grads_remat), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4 * scale)
+
+
+@everything
+def test_bfloat16_computes_close_to_float32(name):
+    x = image()
+    variables = filled(tiny(name), x)
+    low = tiny(name, dtype="bfloat16")
+    logits, stored = shapes(low, x)
+    assert logits.dtype == jnp.float32
+    assert jax.tree.map(lambda s: (s.shape, s.dtype), stored) == jax.tree.map(
+        lambda v: (v.shape, v.dtype), variables
+    )
+    both = jax.jit(
+        lambda v, x: (
+            tiny(name).apply(v, x, train=False),
+            low.apply(v, x, train=False),
+        )
+    )
+    high, low = both(variables, pixels(x))
+    error = float(jnp.abs(high - low).max())
+    assert 0 < error < 0.1 * float(jnp.abs(high).max())
+
+
+@pytest.mark.parametrize("name", [n for n in models.__all__ if n != "ResNet"])
+def test_sizes_that_do_not_divide_are_refused_with_the_fix(name):
+    with pytest.raises(ConfigError, match="must divide by .* resize or pad to"):
+        shapes(tiny(name), image(size=SIZE + 2 if name == "ViT" else SIZE + 1))
+
+
+@everything
+def test_dropout_needs_its_key_in_training_only(name):
+    if "dropout" not in models.get(name).__dataclass_fields__:
+        pytest.skip("no dropout in this network")
+    model, x = tiny(name, dropout=0.5), image()
+    variables = shapes(model, x)[1]  # evaluation needs none
+
+    def train(variables, x, **rngs):
+        return model.apply(variables, x, train=True, mutable=["batch_stats"], **rngs)[0]
+
+    with pytest.raises(flax.errors.InvalidRngError):
+        jax.eval_shape(train, variables, x)
+    key = {"dropout": jax.random.key(0)}
+    assert jax.eval_shape(lambda v, x: train(v, x, rngs=key), variables, x).shape[0] == 2
+
+
+@pytest.mark.parametrize(
+    "name, fields, message",
+    [
+        ("UNet", {"convs": (2, 2)}, "one per floor"),
+        ("UNet", {"upsample": "bilinear"}, "transpose, resize, linear"),
+        ("UNet", {"norm": "layer"}, "batch, instance, group, none"),
+        ("UNet", {"activation": "tanh"}, "leaky_relu"),
+        ("ResNet", {"variant": "v1"}, "v1.5, hybrid"),
+        ("ResNetUNet", {"features": (4, 4)}, "3 numbers"),
+        ("ResNetUNet", {"upsample": "bilinear"}, "transpose, resize, linear"),
+        ("TransUNet", {"encoder": "vgg"}, "conv, resnet"),
+        ("TransUNet", {"decoder": (8, 4)}, "must be 3 numbers"),
+        ("TransUNet", {"heads": 3}, "divide by heads"),
+    ],
+)
+def test_impossible_fields_are_refused_with_the_fix(name, fields, message):
+    with pytest.raises(ConfigError, match=message):
+        shapes(tiny(name, **fields), image())
+
+
+@pytest.mark.parametrize(
+    "name, fields",
+    [
+        ("UNet", {"upsample": "resize", "attention": True}),
+        ("UNet", {"upsample": "linear", "norm": "instance"}),
+        ("ResNetUNet", {"full_skip": False, "variant": "hybrid"}),
+        ("TransUNet", {"encoder": "resnet", "stages": (1, 1), "stem": 4, "decoder": (8, 4, 4, 2)}),
+        ("TransUNet", {"norm": "none", "activation": "gelu"}),
+        ("ViT", {"class_token": False}),
+    ],
+)
+def test_variants_keep_the_shape(name, fields):
+    # 3D: what holds there holds in 2D.
+    expected = shapes(tiny(name), image(3))[0]
+    assert shapes(tiny(name, **fields), image(3))[0] == expected
+
+
+def test_attention_field_adds_gates_and_nothing_else():
+    plain = shapes(UNet(features=(2, 4, 8)), image())[1]["params"]
+    gated = shapes(UNet(features=(2, 4, 8), attention=True), image())[1]["params"]
+    assert set(gated) - set(plain) == {"gate0", "gate1"}
+    assert {k: v for k, v in gated.items() if k in plain} == plain
+
+
+def test_encoder_pyramid_halves_and_doubles():
+    encoder = ResNetEncoder(stages=(1, 1, 1, 1), width=4)
+    pyramid, variables = shapes(encoder, image(size=64))
+    assert [p.shape[1] for p in pyramid] == [32, 16, 8, 4, 2]
+    assert [p.shape[-1] for p in pyramid] == [4, 16, 32, 64, 128]
+    names = {"stem_conv", "stem_norm", *(f"stage{i}_block1" for i in (1, 2, 3, 4))}
+    assert set(variables["params"]) == names
+    block = {f"{kind}{i}" for kind in ("conv", "norm") for i in (1, 2, 3)}
+    assert set(variables["params"]["stage1_block1"]) == block | {"proj_conv", "proj_norm"}
+
+
+def test_a_network_for_one_size_runs_at_another():
+    model = TransUNet(**TINY["TransUNet"])
+    variables = filled(model, image())
+    position = variables["params"]["transformer"]["position"]
+    assert position.shape == (2, 2, 8)  # 16 pixels, stride 4, tokens of 2
+    larger = jax.eval_shape(lambda v, x: model.apply(v, x, train=False), variables, image(size=32))
+    assert larger.shape == (2, 32, 32, 1)
+
+
+def test_positions_are_interpolated_to_the_grid_at_hand():
+    model = Transformer(width=2, depth=0, heads=1, patch=1)
+    kernel = {"kernel": jnp.zeros((1, 1, 1, 2)), "bias": jnp.zeros(2)}
+    norm = {"scale": jnp.ones(2), "bias": jnp.zeros(2)}
+    # The norm of (a, 0) is the sign of a: the boundary between the halves shows where a position went.
+    position = jnp.zeros((4, 1, 2)).at[..., 0].set(jnp.array([[-1.0], [-1.0], [1.0], [1.0]]))
+    params = {"patches": kernel, "norm": norm, "position": position}
+    out, token = model.apply({"params": params}, jnp.zeros((1, 8, 3, 1)), train=False)
+    assert token is None
+    signs = np.sign(np.asarray(out[0, :, :, 0]))
+    np.testing.assert_array_equal(signs, np.repeat([[-1.0], [1.0]], 4, axis=0) * np.ones((8, 3)))
+
+
+def test_self_attention_equals_flax():
+    x = pixels(jax.ShapeDtypeStruct((2, 5, 8), jnp.float32))
+    ours, theirs = SelfAttention(heads=2), nn.MultiHeadDotProductAttention(num_heads=2)
+    rng = np.random.default_rng(2)
+    kernel, out = rng.standard_normal((8, 24)), rng.standard_normal((8, 8))
+    bias = rng.standard_normal(24)
+    params = {
+        "qkv": {"kernel": kernel, "bias": bias},
+        "out": {"kernel": out, "bias": np.zeros(8)},
+    }
+    split = {
+        name: {
+            "kernel": kernel[:, 8 * i : 8 * i + 8].reshape(8, 2, 4),
+            "bias": bias[8 * i : 8 * i + 8].reshape(2, 4),
+        }
+        for i, name in enumerate(("query", "key", "value"))
+    }
+    split["out"] = {"kernel": out.reshape(2, 4, 8), "bias": np.zeros(8)}
+    expected = theirs.apply({"params": split}, x)
+    np.testing.assert_allclose(ours.apply({"params": params}, x), expected, atol=1e-4)
+
+
+def test_attention_gate_opens_and_closes():
+    gate = AttentionGate(4, norm="none")
+    skip, coarse = image(size=8), image(size=4)
+    variables = jax.eval_shape(
+        lambda s, g: gate.init(jax.random.key(0), s, g, train=False), skip, coarse
+    )
+    zeros = jax.tree.map(lambda s: np.zeros(s.shape, np.float32), variables)["params"]
+    zeros["out"]["kernel"] = np.eye(CHANNELS, dtype=np.float32)[None, None]
+    x, g = pixels(skip), pixels(coarse)
+    for bias, expected in ((40.0, x), (0.0, x / 2), (-40.0, 0 * x)):
+        params = {**zeros, "psi": {**zeros["psi"], "bias": np.full(1, bias, np.float32)}}
+        actual = gate.apply({"params": params}, x, g, train=False)
+        np.testing.assert_allclose(actual, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [k for k in NORMS if k != "none"])
+def test_norms_centre_and_scale_over_their_axes(kind):
+    x = 3 + 2 * pixels(jax.ShapeDtypeStruct((4, 6, 6, 16), jnp.float32))
+    variables = filled(Norm(kind), jax.ShapeDtypeStruct(x.shape, jnp.float32))
+    y, _ = Norm(kind).apply(variables, x, train=True, mutable=["batch_stats"])
+    if kind == "group":
+        y = y.reshape(4, 36, 8, 2)
+    axes = {"batch": (0, 1, 2), "instance": (1, 2), "group": (1, 3)}[kind]
+    np.testing.assert_allclose(y.mean(axes), 0, atol=1e-5)
+    np.testing.assert_allclose(y.std(axes), 1, atol=1e-3)
+
+
+def test_runs_in_nnx():
+    x = pixels(image())
+    model = nnx.bridge.ToNNX(UNet(features=(2, 4)), rngs=nnx.Rngs(0))
+    nnx.bridge.lazy_init(model, x, train=False)
+    y = nnx.jit(lambda m, x: m(x, train=False))(model, x)
+    linen = jax.tree.map(lambda v: v[...], nnx.to_pure_dict(nnx.state(model)))
+    assert y.shape == (2, SIZE, SIZE, 1) and finite(y) and finite(linen)
+
+
+def test_published_names_build():
+    assert models.get("ViT") is ViT and models.get("ResNetUNet") is ResNetUNet
+    assert ResNet().stages == (3, 4, 6, 3)

@@ -1,0 +1,82 @@
+"""Parameter counts of the published shapes, from shapes alone: nothing is compiled or allocated."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from brainjax.models import ResNet, ResNetUNet, TransUNet, UNet, ViT
+from brainjax.models.transunet import CONV_VIT_B, R50_VIT_B16
+
+
+def shapes(model, *shape):
+    x = jax.ShapeDtypeStruct(shape, jnp.float32)
+    return jax.eval_shape(lambda k, x: model.init(k, x, train=False), jax.random.key(0), x)
+
+
+def count(tree):
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+
+
+def test_unet_model_1_counts_its_moving_statistics():
+    assert count(shapes(UNet(), 1, 256, 256, 3)) == 7_774_049
+
+
+def test_unet_model_2_counts_what_it_trains():
+    model = UNet(features=(64, 128, 256, 512), convs=(2, 2, 3, 3))
+    assert count(shapes(model, 1, 256, 256, 3)["params"]) == 10_655_809
+
+
+def test_resnet_50_equals_torchvision():
+    variables = shapes(ResNet(num_classes=1000), 1, 224, 224, 3)
+    assert count(variables["params"]) == 25_557_032
+    assert count(variables["batch_stats"]) == 53_120
+
+
+def test_resnet_101_equals_torchvision():
+    model = ResNet(num_classes=1000, stages=(3, 4, 23, 3))
+    assert count(shapes(model, 1, 64, 64, 3)["params"]) == 44_549_160
+
+
+def test_vit_b_16_equals_torchvision():
+    assert count(shapes(ViT(num_classes=1000), 1, 224, 224, 3)["params"]) == 86_567_656
+
+
+def test_transunet_r50_vit_b16_equals_the_papers():
+    params = shapes(TransUNet(num_classes=2, **R50_VIT_B16), 1, 224, 224, 3)["params"]
+    parts = {
+        "encoder": 11_894_848,  # hybrid ResNet, stages 3-4-9
+        "transformer": 85_993_728,  # patches 787,200; positions 150,528; 12 x 7,087,872; norm 1,536
+        "bridge": 3_539_968,  # 3x3 from 768 to 512
+        "up3": 2_950_144,  # 512 + 512 (skip, stride 8) -> 256
+        "up2": 737_792,  # 256 + 256 (stride 4) -> 128
+        "up1": 147_712,  # 128 + 64 (stride 2) -> 64
+        "up0": 11_584,  # 64 -> 16, no skip
+        "head": 290,
+    }
+    assert {name: count(tree) for name, tree in params.items()} == parts
+    assert count(params) == 105_276_066
+
+
+def test_transunet_r50_vit_b16_at_nine_classes():
+    model = TransUNet(num_classes=9, **R50_VIT_B16)
+    assert count(shapes(model, 1, 224, 224, 3)["params"]) == 105_277_081
+
+
+def test_transunet_with_plain_encoder_is_ten_times_unet_model_2():
+    params = shapes(TransUNet(**CONV_VIT_B), 1, 256, 256, 3)["params"]
+    assert count(params) == 98_152_449
+
+
+def test_compact_defaults_stay_compact():
+    assert count(shapes(TransUNet(), 1, 128, 128, 4)["params"]) == 1_478_609
+
+
+@pytest.mark.parametrize("attention", [False, True])
+def test_resnet_unet_encoder_is_the_classifiers(attention):
+    segmenter = shapes(ResNetUNet(attention=attention), 1, 64, 64, 3)
+    classifier = shapes(ResNet(), 1, 64, 64, 3)
+    for collection in ("params", "batch_stats"):
+        assert segmenter[collection]["encoder"] == classifier[collection]["encoder"]
+    assert count(segmenter["params"]) == (44_318_982 if attention else 40_933_121)
