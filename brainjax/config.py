@@ -8,6 +8,8 @@ second schema to keep in step: a new field of a model is a new flag `--config.mo
 import functools
 import inspect
 import json
+import pathlib
+import runpy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -69,7 +71,9 @@ def spec(target: Callable[..., Any], **overrides: Any) -> ConfigDict:
     return ConfigDict({"name": target.__name__, **fields})
 
 
-def bind(section: Mapping[str, Any], get: Callable[[str], Callable[..., Any]]) -> Callable[..., Any]:
+def bind(
+    section: Mapping[str, Any], get: Callable[[str], Callable[..., Any]]
+) -> Callable[..., Any]:
     """The target that `section` names with its fields filled in, to be called later.
 
     Raises:
@@ -86,37 +90,19 @@ def build(section: Mapping[str, Any], get: Callable[[str], Callable[..., Any]], 
     return bind(section, get)(**more)
 
 
-def rename(
-    config: ConfigDict,
-    overrides: Mapping[str, Any],
-    targets: Mapping[str, Callable[[str], Callable[..., Any]]],
-) -> ConfigDict:
-    """Gives sections whose `name` was overridden the options of their new target.
+def load(path: str) -> ConfigDict:
+    """The config that `path`, 'file.py' or 'file.py:variant', gives by its `get_config`.
 
-    `--config.loss.name=focal` on a config written for Dice gets focal's own defaults; options of the same name, such
-    as a learning rate, carry over; one that the user set and the new target lacks is an error.
-
-    Args:
-        config: the config, overrides applied.
-        overrides: dotted field -> value, as the user gave them.
-        targets: section -> how its `name` is looked up.
-
-    Returns:
-        A new, locked config.
+    Raises:
+        ConfigError: no such file, or it is no config; or what its `get_config` raises.
     """
-    renamed = config.copy_and_resolve_references()
-    for section, get in targets.items():
-        if f"{section}.name" not in overrides:
-            continue
-        target = get(renamed[section].name)
-        prefix = f"{section}."
-        chosen = {k[len(prefix) :] for k in overrides if k.startswith(prefix)} - {"name"}
-        _check_options(target, dict.fromkeys(chosen))
-        known = options(target)
-        shared = {k: v for k, v in renamed[section].items() if k in known and k != "name"}
-        with renamed.unlocked():
-            renamed[section] = spec(target, **shared)
-    return renamed.lock()
+    file, *variant = path.split(":", 1)
+    if not pathlib.Path(file).is_file():
+        raise ConfigError(f"--config={path}: there is no file {file}; see the folder configs/")
+    found = runpy.run_path(file)
+    if "get_config" not in found:
+        raise ConfigError(f"--config={path}: {file} has no function get_config; see configs/")
+    return found["get_config"](*variant)
 
 
 def to_dict(config: ConfigDict) -> dict[str, Any]:

@@ -4,13 +4,15 @@ import json
 import logging
 import os
 import pathlib
+import re
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from absl import app, flags
 from absl import logging as absl_logging
 
+from brainjax.train.signals import StopRequest
 from brainjax.types import BrainjaxError
 
 _CACHE = flags.DEFINE_string(
@@ -22,30 +24,68 @@ _CACHE = flags.DEFINE_string(
 _VERBOSE = flags.DEFINE_bool("verbose", False, "Also print what orbax and jax log.")
 
 
-def run(main: Callable[..., None], *, positional: bool = False) -> None:
+def run(main: Callable[..., None], *, positional: bool = False, changes: bool = False) -> None:
     """Parses the flags and calls `main`; a BrainjaxError becomes one line and exit code 1.
 
-    With `positional`, `main` is called with the list of arguments that are no flags.
+    Asked to stop by SIGTERM or Ctrl-C, an entry point exits with 75 (see `brainjax.train.signals`).
 
-    A run that was asked to stop and saved its state exits with 75 (see `brainjax.train.signals`).
+    Args:
+        main: called without arguments, but for those that follow.
+        positional: pass the list of arguments that are no flags.
+        changes: pass a dict of the flags --config.FIELD=VALUE, FIELD -> VALUE as text.
     """
+    fields: dict[str, str] = {}
+
+    def parse(argv: list[str]) -> list[str]:
+        if changes:
+            argv, found = split_changes(argv)
+            fields.update(found)
+        try:
+            return flags.FLAGS(argv)
+        except flags.Error as error:
+            _fail(error)
 
     def guarded(argv: list[str]) -> None:
         if len(argv) > 1 and not positional:
-            raise app.UsageError(f"unexpected arguments {argv[1:]}; flags are written --name=value")
+            _fail(f"unexpected arguments {argv[1:]}; flags are written --name=value")
         _quiet()
         _enable_cache()
         try:
-            main(*([argv[1:]] if positional else []))
+            main(*([argv[1:]] if positional else []), *([fields] if changes else []))
         except BrainjaxError as error:
-            print(f"error: {error}", file=sys.stderr, flush=True)
-            sys.exit(getattr(error, "exit_code", 1))
+            _fail(error, getattr(error, "exit_code", 1))
         except OSError as error:
             # A full disk, a folder without permission: what is already written stays.
-            print(f"error: {error}", file=sys.stderr, flush=True)
-            sys.exit(1)
+            _fail(error)
 
-    app.run(guarded)
+    with StopRequest(at_once=True):
+        app.run(guarded, flags_parser=parse)
+
+
+def split_changes(argv: list[str]) -> tuple[list[str], dict[str, str]]:
+    """Takes the flags --config.FIELD=VALUE out of a command line.
+
+    Also understood: --config.FIELD VALUE, and --config.FIELD or --noconfig.FIELD for a switch.
+    """
+    rest, changes, left = [], {}, list(argv)
+    while left:
+        arg = left.pop(0)
+        found = re.fullmatch(r"--?(no)?config\.([^=]+)(?:=(.*))?", arg, re.DOTALL)
+        if arg == "--" or not found:
+            rest += [arg, *(left if arg == "--" else [])]
+            left = [] if arg == "--" else left
+            continue
+        negated, field, value = found.groups()
+        if value is None:
+            follows = not negated and left and not left[0].startswith("--")
+            value = left.pop(0) if follows else str(not negated)
+        changes[field] = value
+    return rest, changes
+
+
+def _fail(error: object, code: int = 1) -> NoReturn:
+    print(f"error: {error}" if code == 1 else error, file=sys.stderr, flush=True)
+    sys.exit(code)
 
 
 def finish(workdir: pathlib.Path | None, result: dict[str, Any]) -> None:
@@ -62,8 +102,9 @@ def finish(workdir: pathlib.Path | None, result: dict[str, Any]) -> None:
 def _quiet() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     if not _VERBOSE.value:
-        absl_logging.set_verbosity(absl_logging.WARNING)
-        absl_logging.set_stderrthreshold("warning")
+        # What fails is reported in one line of our own, not by the tracebacks of orbax's threads too.
+        absl_logging.set_verbosity(absl_logging.FATAL)
+        absl_logging.set_stderrthreshold("fatal")
 
 
 def _enable_cache() -> None:

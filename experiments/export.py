@@ -48,9 +48,7 @@ def main() -> None:
     release.save(output, stored, dtype=_DTYPE.value)
     model = Segmenter.load(output)
     rows = split.rows("test")
-    scores = evaluate(
-        model.predictor, model.variables, model.source(dataset), rows, progress=True
-    )
+    scores = evaluate(model.predictor, model.variables, model.source(dataset), rows, progress=True)
     facts = {
         **final.facts,
         "metrics": scores.metrics,

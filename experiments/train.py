@@ -18,12 +18,14 @@ import time
 from typing import Any
 
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 from experiments import entry
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", "configs/transunet.py", "Config file, with an optional :variant after it."
+_CONFIG = flags.DEFINE_string(
+    "config",
+    "configs/transunet.py",
+    "Config file, with an optional :variant after it. --config.FIELD=VALUE changes a field of it.",
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Directory of the run; default checkpoints/runs/<name of the config>."
@@ -34,15 +36,19 @@ _QUIET = flags.DEFINE_bool("quiet", False, "No progress bar.")
 _MAY_CHANGE = ("data.dir", "input.feed", "train.checkpoint_every", "train.log_every", "infer.")
 
 
-def main() -> None:
-    """Reads the flags, trains, scores the test patients, writes the result."""
+def main(changes: dict[str, str]) -> None:
+    """Trains, scores the test patients, writes the result.
+
+    Args:
+        changes: fields of the config that the command line sets, as text.
+    """
     # The flags must be parsed, and --help answered, before jax takes its second to load.
-    from brainjax.config import rename
+    from brainjax.config import load
+    from brainjax.override import override
     from brainjax.train.recipe import targets
 
     begun = time.perf_counter()
-    overrides = config_flags.get_override_values(flags.FLAGS["config"])
-    config = rename(_CONFIG.value, overrides, targets())
+    config = override(load(_CONFIG.value), changes, targets())
     workdir = pathlib.Path(_WORKDIR.value or f"checkpoints/runs/{config.name}")
     entry.finish(workdir, train(config, workdir, begun=begun, quiet=_QUIET.value))
 
@@ -112,12 +118,16 @@ def train(
 
 
 def _claim(workdir: pathlib.Path, config: dict[str, Any]) -> None:
-    """Writes config.json, or checks that the run in `workdir` is this one."""
+    """Writes config.json, or checks that the run in `workdir` is this one.
+
+    A config that failed before its first checkpoint left nothing to protect: it may be corrected.
+    """
     from brainjax.config import difference
     from brainjax.types import ConfigError
 
     path = workdir / "config.json"
-    if path.exists():
+    begun = any(p.name.isdigit() for p in workdir.glob("checkpoints/*"))
+    if begun and path.exists():
         changed = difference(json.loads(path.read_text()), config)
         changed = [line for line in changed if not line.startswith(_MAY_CHANGE)]
         if changed:
@@ -132,4 +142,4 @@ def _claim(workdir: pathlib.Path, config: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    entry.run(main)
+    entry.run(main, changes=True)

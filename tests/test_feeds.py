@@ -13,6 +13,7 @@ import pytest
 from brainjax.data import Order, Source, feeds
 from brainjax.datasets.base import ArrayDataset, DatasetInfo
 from brainjax.preprocess.normalize import dataset_stats
+from brainjax.types import ConfigError
 
 SIZES = (4, 1, 6)  # slices of each patient
 
@@ -150,6 +151,25 @@ def test_memory_gathers_ahead_of_its_consumer():
     batches.close()
 
 
+def test_closing_memory_waits_for_one_batch_at_most():
+    source = _Disk()
+    gather, begun = source.gather, threading.Event()
+
+    def slow(rows):
+        if source.calls:
+            begun.set()
+            threading.Event().wait(0.05)
+        return gather(rows)
+
+    source.gather = slow
+    batches = feeds.memory(source, _order(source), 0, 1000, depth=50)
+    next(batches)
+    begun.wait()
+    calls = source.calls
+    batches.close()
+    assert source.calls <= calls + 1
+
+
 def test_device_feed_keeps_bytes_on_the_device_and_compiles_once():
     source = _source()
     feeds._gather.clear_cache()
@@ -209,6 +229,18 @@ def test_foreground_rows_have_a_lesion():
     assert source.foreground(np.array([10, 8, 3, 1], np.int32)).tolist() == [8, 1]
     healthy = dataclasses.replace(source.dataset, mask=np.zeros_like(source.dataset.mask))
     assert not len(Source(healthy, 1, "none").foreground(np.arange(11)))
+
+
+def test_feeds_are_chosen_by_name(monkeypatch):
+    assert feeds.choose("memory") is feeds.memory and feeds.choose("device") is feeds.device
+    monkeypatch.setitem(sys.modules, "tensorflow", None)  # not installed
+    assert feeds.choose("auto") is feeds.memory
+    with pytest.raises(ConfigError, match="memory"):
+        feeds.choose("memroy")
+
+
+def test_auto_is_tfdata_where_tensorflow_is_installed():
+    assert feeds.choose("auto") is _feed("tfdata") is feeds.choose("tfdata")
 
 
 def test_training_path_imports_no_tensorflow():

@@ -301,6 +301,11 @@ def prepared(tmp_path_factory):
 def test_prepared_rows_are_those_of_the_folder(prepared):
     lgg_builder, source, target = prepared
     _assert_same(lgg_builder.load_prepared(target), LGG(source).load())
+    _assert_same(LGG(target).load(), LGG(source).load())
+    on_disk = LGG(target, in_memory=False).load()
+    _assert_same(dataclasses.replace(on_disk, image=on_disk.image[:]), LGG(source).load())
+    with pytest.raises(ConfigError, match="experiments.prepare"):
+        LGG(source, in_memory=False).load()
     _assert_same(
         lgg_builder.load_prepared(target, sequences="flair"), LGG(source, sequences="flair").load()
     )

@@ -90,6 +90,8 @@ class Augment:
         ):
             if getattr(self, name) > 1:
                 raise ConfigError(f"Augment.{name} is a probability; {getattr(self, name)} > 1.")
+        if not all(0 <= p <= 1 for p in self.flip):
+            raise ConfigError(f"Augment.flip={self.flip} needs a probability per axis.")
         for name in ("elastic_grid", "bias_grid"):
             if getattr(self, name) < 4:
                 raise ConfigError(f"Augment.{name} must be 4 or more: the spline is cubic.")
@@ -107,8 +109,8 @@ class Augment:
         rank = len(shape) - 1
         groups = self._groups(shape[-1])
         # One key per operation, so that switching one off leaves the draws of the others alone.
-        k = dict(zip(('spatial', 'bias', 'gamma', 'linear', 'sharpness', 'noise', 'missing'),
-                     random.split(key, 7), strict=True))  # fmt: skip
+        names = ("spatial", *self._intensity(shape[-1]))
+        k = dict(zip(names, random.split(key, len(names)), strict=True))
         params = {}
         if self.moves:
             params["spatial"] = spatial.sample(

@@ -1,10 +1,11 @@
 """Intensity augmentation: contrast changes, scanner artefacts and missing sequences.
 
-Each operation is a `sample_*(key, ...) -> params`, where `on` tells what it changes, and a pure function of `(params, rows)`, for ONE
-example seen as rows [.. W*C], from [H W C] or [X Y Z C]. With G sequences (T1, FLAIR, ...), channel c
-belongs to sequence c % G, and so position r of a row to sequence r % G: neighbouring slices stacked
-as channels share everything drawn, as they come from the same scan. Strengths are relative to the
-sequence's own mean, spread and range, so they mean the same for z-scored and for [0, 1] data.
+Each operation is a `sample_*(key, ...) -> params`, with `on` for what it changes, and a pure function
+of `(params, rows)`, for ONE example seen as rows [.. W*C] (from [H W C] or [X Y Z C]). With G
+sequences (T1, FLAIR, ...), channel c belongs to sequence c % G, and so does position r of a row to
+sequence r % G: neighbouring slices stacked as channels share everything drawn, as they come from the
+same scan. Strengths are relative to the sequence's own mean, spread and range, so they mean the same
+for z-scored and for [0, 1] data.
 
 Why rows: XLA vectorises the last axis, and a last axis of three to nine channels would leave CPUs on
 scalar code, five to twenty times slower.
@@ -22,8 +23,9 @@ from brainjax.augment import spline
 Params = dict[str, jax.Array]
 
 
-def _chance(key: jax.Array, p: float, shape: tuple[int, ...] = ()) -> jax.Array:
-    return random.uniform(key, shape) < p
+def _spread(u: jax.Array, limit: float) -> jax.Array:
+    """Uniform numbers in [0, 1) to -limit .. limit."""
+    return (2 * u - 1) * limit
 
 
 def to_rows(x: jax.Array) -> jax.Array:
@@ -51,13 +53,9 @@ def _moments(rows: jax.Array, groups: int) -> tuple[jax.Array, jax.Array]:
 
 def sample_gamma(key: jax.Array, groups: int, strength: float, invert: float, p: float) -> Params:
     """`power` [G] in 1 / (1 + strength) .. 1 + strength, and `invert` [G], `on` [G] bool."""
-    k_power, k_invert, k_on = random.split(key, 3)
-    limit = jnp.log1p(strength)
-    return {
-        "power": jnp.exp(random.uniform(k_power, (groups,), minval=-limit, maxval=limit)),
-        "invert": _chance(k_invert, invert, (groups,)),
-        "on": _chance(k_on, p, (groups,)),
-    }
+    power, flip, on = random.uniform(key, (3, groups))
+    power = jnp.exp(_spread(power, math.log1p(strength)))
+    return {"power": power, "invert": flip < invert, "on": on < p}
 
 
 def gamma(params: Params, rows: jax.Array) -> jax.Array:
@@ -84,15 +82,12 @@ def sample_linear(
     key: jax.Array, groups: int, contrast: float, brightness: float, p: float
 ) -> Params:
     """`gain` [G] in 1 / (1 + contrast) .. 1 + contrast and `shift` [G] in standard deviations."""
-    k_gain, k_shift, k_on = random.split(key, 3)
-    on = _chance(k_on, p, (2, groups))
-    limit = jnp.log1p(contrast)
-    gain = jnp.exp(random.uniform(k_gain, (groups,), minval=-limit, maxval=limit))
-    shift = random.uniform(k_shift, (groups,), minval=-brightness, maxval=brightness)
+    gain, shift, gain_on, shift_on = random.uniform(key, (4, groups))
+    gain_on, shift_on = gain_on < p, shift_on < p
     return {
-        "gain": jnp.where(on[0], gain, 1.0),
-        "shift": jnp.where(on[1], shift, 0.0),
-        "on": on.any(0),
+        "gain": jnp.where(gain_on, jnp.exp(_spread(gain, math.log1p(contrast))), 1.0),
+        "shift": jnp.where(shift_on, _spread(shift, brightness), 0.0),
+        "on": gain_on | shift_on,
     }
 
 
@@ -109,8 +104,8 @@ def sample_bias(
 ) -> Params:
     """`control` [g.. G]: log gain at the control points, normal with deviation `strength`."""
     k_control, k_on = random.split(key)
+    on = random.uniform(k_on, (groups,)) < p
     control = strength * random.normal(k_control, (grid,) * rank + (groups,))
-    on = _chance(k_on, p, (groups,))
     return {"control": control * on, "on": on}
 
 
@@ -134,14 +129,13 @@ def bias(params: Params, rows: jax.Array, channels: int) -> jax.Array:
 
 def sample_sharpness(key: jax.Array, rank: int, blur: float, lowres: float, p: float) -> Params:
     """`sigma` in voxels, 0 .. blur; `factor` [N] per axis, 1 .. lowres; 0 and 1 when off."""
-    k_sigma, k_factor, k_on = random.split(key, 3)
-    on = _chance(k_on, p, (2,))
-    sigma = random.uniform(k_sigma, (), maxval=blur)
-    factor = random.uniform(k_factor, (rank,), minval=1.0, maxval=max(lowres, 1.0))
+    blur_on, lowres_on, sigma, *factor = random.uniform(key, (3 + rank,))
+    blur_on, lowres_on = blur_on < p, lowres_on < p
+    factor = 1 + jnp.stack(factor) * max(lowres - 1, 0.0)
     return {
-        "sigma": jnp.where(on[0], sigma, 0.0),
-        "factor": jnp.where(on[1], factor, 1.0),
-        "on": on.any(),
+        "sigma": jnp.where(blur_on, sigma * blur, 0.0),
+        "factor": jnp.where(lowres_on, factor, 1.0),
+        "on": blur_on | lowres_on,
     }
 
 
@@ -180,10 +174,10 @@ def sharpness(params: Params, rows: jax.Array, channels: int) -> jax.Array:
 
 def sample_noise(key: jax.Array, groups: int, strength: float, p: float) -> Params:
     """`std` [G], 0 .. strength in standard deviations of the sequence; `seed` [2] uint32."""
-    k_std, k_on, k_seed = random.split(key, 3)
-    std = random.uniform(k_std, (groups,), maxval=strength)
-    on = _chance(k_on, p, (groups,))
-    return {"std": std * on, "seed": random.bits(k_seed, (2,)), "on": on}
+    k_std, k_seed = random.split(key)
+    std, on = random.uniform(k_std, (2, groups))
+    on = on < p
+    return {"std": strength * std * on, "seed": random.bits(k_seed, (2,)), "on": on}
 
 
 def _mix(x: jax.Array) -> jax.Array:
@@ -216,11 +210,10 @@ def noise(params: Params, rows: jax.Array) -> jax.Array:
 
 def sample_missing(key: jax.Array, groups: int, source: int, p: float) -> Params:
     """`on` [G] bool: with probability `p` one sequence, never the `source`, is lost."""
-    k_which, k_on = random.split(key)
-    allowed = jnp.arange(groups) != source
-    score = jnp.where(allowed, random.uniform(k_which, (groups,)), -1.0)
-    lost = (jnp.arange(groups) == score.argmax()) & allowed
-    return {"on": lost & _chance(k_on, p)}
+    on, *score = random.uniform(key, (1 + groups,))
+    sequence = np.arange(groups)
+    score = jnp.where(sequence == source, -1.0, jnp.stack(score))
+    return {"on": (sequence == score.argmax()) & (sequence != source) & (on < p)}
 
 
 def missing(params: Params, rows: jax.Array, source: int) -> jax.Array:

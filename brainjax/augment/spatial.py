@@ -96,27 +96,29 @@ def sample(
       `matrix` [N N]; `shift` [N] as a fraction of the size; if `elastic`, `control` [g.. N] in units
       of the control point distance; `on`, whether anything moves.
     """
-    k_on, k_angle, k_scale, k_axis, k_shear, k_shift, k_flip, k_elastic = random.split(key, 8)
-    on = random.uniform(k_on, (2,)) < jnp.array([p_affine, p_elastic])
-    affine = on[0].astype(jnp.float32)
-
-    def symmetric(k, shape, limit):
-        return affine * random.uniform(k, shape, minval=-limit, maxval=limit)
-
+    k_affine, k_elastic = random.split(key)
     planes = rank * (rank - 1) // 2
-    mirror = random.uniform(k_flip, (rank,)) < jnp.array(flip or (0.0,) * rank)
+    # One draw for all numbers: each random call is a loop of its own in the compiled program.
+    counts = np.array([2, planes, 1, rank, rank * rank, rank, rank])
+    u = random.uniform(k_affine, (counts.sum(),))
+    on, angle, size, axis_size, lean, shift, mirror = jnp.split(u, counts.cumsum()[:-1])
+    on = on < jnp.array([p_affine, p_elastic])
+    mirror = mirror < jnp.array(flip or (0.0,) * rank)
+
+    def symmetric(u, limit):
+        return jnp.where(on[0], (2 * u - 1) * limit, 0.0)
+
     params = {
         "matrix": matrix(
-            symmetric(k_angle, (planes,), math.radians(rotate)),
+            symmetric(angle, math.radians(rotate)),
             jnp.exp(
-                symmetric(k_scale, (1,), math.log1p(scale))
-                + symmetric(k_axis, (rank,), math.log1p(anisotropy))
+                symmetric(size, math.log1p(scale)) + symmetric(axis_size, math.log1p(anisotropy))
             ),
-            symmetric(k_shear, (rank, rank), shear),
+            symmetric(lean, shear).reshape(rank, rank),
             mirror,
             spacing,
         ),
-        "shift": symmetric(k_shift, (rank,), translate),
+        "shift": symmetric(shift, translate),
         "on": on.any() | mirror.any(),
     }
     if elastic:

@@ -23,9 +23,7 @@ def _permutation(seed: int, stream: int, epoch: int, size: int) -> np.ndarray:
     Philox is counter-based: any epoch's shuffle costs the same, without drawing those before it.
     """
     bits = np.random.Philox(key=np.array([seed % 2**64, (stream << 32) + epoch], np.uint64))
-    permutation = np.random.Generator(bits).permutation(size)
-    permutation.setflags(write=False)  # shared by every caller of the cache
-    return permutation
+    return np.random.Generator(bits).permutation(size)
 
 
 def _visit(seed: int, stream: int, first: int, count: int, size: int) -> np.ndarray:

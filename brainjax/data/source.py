@@ -25,9 +25,9 @@ class Input:
         context: slices seen at once (odd); neighbours become extra channels (2.5D).
         normalize: per patient volume: 'zscore', 'percentile', 'minmax' or 'none'.
         foreground: share of each training batch drawn from slices with a lesion.
-        feed: 'tfdata' (tf.data pipeline), 'memory' (numpy arrays, no tensorflow), 'device' (the whole
-            set lives on the device), or 'auto': tf.data where tensorflow is installed, else memory. All
-            give the same batches.
+        feed: 'tfdata' (tf.data pipeline), 'memory' (numpy arrays, no tensorflow), 'device' (the
+            whole set lives on the device), or 'auto': tf.data where tensorflow is installed, else
+            memory. All give the same batches.
     """
 
     size: int = 128

@@ -52,11 +52,13 @@ class LGG:
             `experiments.prepare` made of any of them.
         sequences: 'all' for the three channels, 'flair' for FLAIR alone.
         skip_bad: leave bad files out, instead of refusing to start.
+        in_memory: hold all slices in memory; off, a prepared folder's are read from disk as batches ask for them.
     """
 
     dir: str
     sequences: str = "all"
     skip_bad: bool = False
+    in_memory: bool = True
 
     def load(self) -> ArrayDataset:
         """All slices in memory; what `read` reports is logged.
@@ -87,6 +89,11 @@ class LGG:
             raise ConfigError(f"LGG sequences is {self.sequences!r}; choose {known}")
         if (pathlib.Path(self.dir).expanduser() / PREPARED).is_dir():
             return self._read_prepared()
+        if not self.in_memory:
+            raise ConfigError(
+                f"{self.dir} is read from disk only once prepared: python -m experiments.prepare "
+                f"--data_dir={self.dir} --output=PREPARED, then --config.data.dir=PREPARED"
+            )
         slices, problems = find_slices(self.dir)
         size = _common_size(slices)
         picked = SEQUENCES[self.sequences]
@@ -122,8 +129,15 @@ class LGG:
         """What `experiments.prepare` wrote; its files were verified then."""
         from brainjax.datasets import lgg_builder  # loads tensorflow_datasets
 
-        dataset = lgg_builder.load_prepared(self.dir, sequences=self.sequences)
-        return dataset, verify.Report((), _gaps(dataset), missing_sequences(dataset))
+        if self.in_memory:
+            dataset = lgg_builder.load_prepared(self.dir, sequences=self.sequences)
+            return dataset, verify.Report((), _gaps(dataset), missing_sequences(dataset))
+        from brainjax.data import from_records
+
+        picked = [INFO.channels[c] for c in SEQUENCES[self.sequences]]
+        dataset = from_records(lgg_builder.data_source(self.dir), INFO, picked)
+        # Comparing sequences would read every slice, which is what this option is there to avoid.
+        return dataset, verify.Report((), _gaps(dataset), {})
 
 
 @dataclasses.dataclass(frozen=True, order=True)

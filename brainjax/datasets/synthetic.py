@@ -1,8 +1,8 @@
 """The embedded default dataset: procedural head MRI with gliomas, generated in seconds, no download.
 
-Anatomy comes from a label map of the MNI152 template (see NOTICE); all else is drawn from the seed. It has every
-channel and trap of a real set - several contrasts, tumours of any size, healthy patients, shading, noise - and none
-of its privacy; a model trained on it alone is not fit for patients.
+Anatomy comes from a label map of the MNI152 template (see NOTICE); all else is drawn from the seed. It has what makes
+real sets hard - several contrasts, tumours of any size, healthy patients, shading, noise - and no patient in it. A
+model trained on it alone is not fit for patients.
 """
 
 import dataclasses
@@ -56,7 +56,7 @@ class Synthetic:
     healthy: float = 0.1
 
     def load(self, progress: Callable[[int, int], None] | None = None) -> ArrayDataset:
-        """Generates the patients: about 0.2 s each on two cores at the default size, after a few to compile.
+        """Generates the patients: 0.1 to 0.2 s each on two cores at the default size, after some seconds to compile.
 
         Args:
             progress: called with (patients done, patients in all) after each.

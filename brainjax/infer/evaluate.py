@@ -2,7 +2,7 @@
 
 import dataclasses
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ def evaluate(
     *,
     clean: bool = True,
     progress: bool = False,
+    check: Callable[[], None] | None = None,
 ) -> Scores:
     """Predicts `rows` and compares with their masks, in bounded memory.
 
@@ -44,12 +45,13 @@ def evaluate(
         rows: ascending row numbers; a patient's rows are stacked into one volume.
         clean: also score the masks after the 3D clean-up of `predictor.options`.
         progress: show a progress bar on stderr.
+        check: called after every batch; what it raises ends the evaluation.
     """
     data, options = source.dataset, predictor.options
     cleanup = options.postprocess()
     raw: list[overlap.Counts] = []
     cleaned: list[overlap.Counts] = []
-    for patient, mask in _volumes(predictor, variables, source, rows, progress):
+    for patient, mask in _volumes(predictor, variables, source, rows, progress, check):
         truth = data.mask[patient]
         raw.append(_counts(mask, truth))
         if clean:
@@ -77,16 +79,17 @@ def _volumes(
     source: Source,
     rows: np.ndarray,
     progress: bool,
+    check: Callable[[], None] | None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields (rows, masks [S H W K] bool) a patient at a time, though batches straddle patients."""
     group = source.dataset.group[rows]
     ends = (np.flatnonzero(np.diff(group)) + 1).tolist() + [len(rows)]
     held: list[np.ndarray] = []  # masks of the patient in hand
     first = start = 0  # its first row; the first row of the batch
-    bar = tqdm(
-        total=len(rows), unit="slice", desc="scoring", disable=not progress, file=sys.stderr
-    )
+    bar = tqdm(total=len(rows), unit="slice", desc="scoring", disable=not progress, file=sys.stderr)
     for part, probability in predictor.batches(variables, source, rows):
+        if check is not None:
+            check()
         bar.update(len(part))
         masks = probability >= predictor.options.threshold
         while ends and ends[0] <= start + len(part):

@@ -11,6 +11,7 @@ import numpy as np
 
 from brainjax.data.source import Input, Source
 from brainjax.infer.postprocess import Postprocess
+from brainjax.metrics import overlap
 from brainjax.preprocess.batch import prepare, restore
 from brainjax.types import ConfigError
 
@@ -40,6 +41,22 @@ class Inference:
     connectivity: int = 26
     fill: bool = False
 
+    def __post_init__(self) -> None:
+        """Raises ConfigError for an option out of range."""
+        for field, choices in (("tta", TTA), ("empty", overlap.EMPTY_RULES)):
+            if getattr(self, field) not in choices:
+                raise ConfigError(
+                    f"unknown --config.infer.{field}={getattr(self, field)}; choose one of "
+                    f"{', '.join(choices)}"
+                )
+        if self.batch_size < 1:
+            raise ConfigError(f"--config.infer.batch_size must be 1 or more, got {self.batch_size}")
+        if not 0 < self.threshold < 1:
+            raise ConfigError(
+                f"--config.infer.threshold must be between 0 and 1, got {self.threshold}"
+            )
+        self.postprocess()  # which checks its own
+
     def postprocess(self) -> Postprocess:
         """The clean-up that these options describe."""
         return Postprocess(
@@ -57,8 +74,7 @@ class Predictor:
     """
 
     def __init__(self, model: nn.Module, input: Input, options: Inference):
-        if options.tta not in TTA:
-            raise ConfigError(f"unknown tta {options.tta!r}; choose one of {', '.join(TTA)}")
+        """Compiles nothing yet; see the class for the arguments."""
         self.model, self.input, self.options = model, input, options
         self._compiled = jax.jit(self._probabilities)
 

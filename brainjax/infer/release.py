@@ -81,9 +81,12 @@ def load(directory: str | pathlib.Path) -> Release:
     if not is_release(directory):
         raise CheckpointError(f"{directory} holds no released model: {WEIGHTS} is missing")
     try:
+        sums = {}
         for line in (directory / SUMS).read_text().splitlines():
             wanted, name = line.split(maxsplit=1)
-            if _sha256(directory / name) != wanted:
+            sums[name] = wanted
+        for name in (WEIGHTS, CONFIG):  # a sum that is not listed does not match either
+            if _sha256(directory / name) != sums.get(name):
                 raise CheckpointError(
                     f"{directory / name} does not match its SHA-256 in {SUMS}: it is damaged or was "
                     f"changed; fetch it again"
@@ -93,7 +96,7 @@ def load(directory: str | pathlib.Path) -> Release:
         variables = flax.traverse_util.unflatten_dict(flat, sep="/")
         variables = jax.tree.map(lambda x: x.astype(jnp.float32), variables)
         return Release(stored["config"], stored["facts"], variables)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise CheckpointError(
             f"{directory} cannot be read as a released model "
             f"({type(error).__name__}: {error}); fetch it again"

@@ -28,6 +28,7 @@ class Segmenter:
     """
 
     def __init__(self, config: dict[str, Any], facts: dict[str, Any], variables: Any):
+        """Builds the network that the training config describes; see the class for the arguments."""
         self.config, self.facts, self.variables = from_dict(config), facts, variables
         self.predictor = Predictor(
             build(self.config.model, get_model),

@@ -140,7 +140,7 @@ def conv(
 
     Returns:
         [B *out F], of x's dtype. When every stride is 1 the gradient rule is this file's own, for reverse
-        mode only: forward mode (`jax.jvp`, `jax.linearize`) then raises TypeError.
+        mode only: `jax.jvp` and `jax.jacfwd` then raise TypeError.
     """
     rank = kernel.ndim - 2
     if x.ndim != rank + 2 or x.shape[-1] != kernel.shape[-2]:

@@ -3,6 +3,9 @@
 Convolutions find local structure and keep the skips; the transformer at the bottom lets every position see every
 other; the decoder is the paper's cascaded upsampler. The defaults are small enough to train on a CPU; the two large
 published shapes are named here: `TransUNet(**R50_VIT_B16)` and `TransUNet(**CONV_VIT_B)`.
+
+The parameters of R50_VIT_B16 are the paper's to the number; interpolation is not: it aligns pixel centres here, corners in
+the authors' code, so that weights trained there would need a short fine-tuning.
 """
 
 import flax.linen as nn

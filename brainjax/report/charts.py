@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter
 
 from brainjax.report import canvas
 from brainjax.report.canvas import BLUE, GREEN, GREY, ORANGE, VERMILION
@@ -209,7 +210,7 @@ def _scores(axes: Axes, val: Mapping[str, Any], scores: Sequence[Any], monitor: 
         axes.plot(steps[best], values[best], "*", color=VERMILION, markersize=14, zorder=5)
         axes.lines[-1].set_label(f"best {values[best]:.4f} at step {steps[best]:,.0f}")
     canvas.plain(axes, "validation Dice", "step")
-    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    axes.legend(fontsize=8, frameon=True, framealpha=0.8, edgecolor="none", loc="best")
 
 
 def _series(
@@ -230,6 +231,8 @@ def _logarithmic_if_wide(axes: Axes, values: np.ndarray, ratio: float) -> None:
     """A logarithmic axis for positive values whose extremes are more than `ratio` apart."""
     if 0 < np.nanmin(values) < np.nanmax(values) / ratio:
         axes.set_yscale("log")
+        # Decades alone are labelled: the numbers between them would overlap in a small panel.
+        axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _running_mean(values: np.ndarray, width: int) -> np.ndarray:

@@ -5,14 +5,17 @@ finished checkpoint intact.
 """
 
 import pathlib
+import shutil
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers as policies
 
 from brainjax.train.state import TrainState
 from brainjax.types import CheckpointError
+
+_SLACK = 1 << 20  # bytes, for the metadata of a checkpoint and the logs beside it
 
 
 class Checkpoints:
@@ -22,52 +25,78 @@ class Checkpoints:
     JSON, so that a resumed run decides exactly as the uninterrupted one.
     """
 
-    def __init__(self, directory: str | pathlib.Path, *, best: str | None = None):
-        """Opens or creates `directory`; `best` names the loop-record entry to keep the maximum of."""
+    def __init__(self, directory: str | pathlib.Path, *, read_only: bool = False):
+        """Opens or creates `directory`.
+
+        With `read_only` nothing in it is touched: it may be of a run that is still going, whose unfinished saves
+        are otherwise taken for the leftovers of a killed one.
+        """
         self.directory = pathlib.Path(directory).absolute()
-        keep: list[Any] = [policies.LatestN(1)]
-        if best is not None:
-            # BestN alone, or max_to_keep with best_fn, would delete the newest step of a run.
-            keep.append(policies.BestN(get_metric_fn=lambda m: m[best], n=1))
-        self._manager = ocp.CheckpointManager(
-            self.directory,
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=policies.AnyPreservationPolicy(keep),
-                cleanup_tmp_directories=True,
-            ),
+        self._keep = _NewestAndBest()
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=self._keep, cleanup_tmp_directories=True
         )
+        if read_only:
+            options = ocp.CheckpointManagerOptions(
+                read_only=True, create=False, save_interval_steps=0
+            )
+        self._manager = ocp.CheckpointManager(self.directory, options=options)
 
     @property
     def latest(self) -> int | None:
         """Step of the newest complete checkpoint, or None."""
         return self._manager.latest_step()
 
-    def save(self, state: TrainState, record: dict[str, Any], score: float | None) -> None:
-        """Saves in the background; returns once the state may be donated."""
+    def save(self, state: TrainState, record: dict[str, Any], *, best: int | None = None) -> None:
+        """Saves in the background; returns once the state may be donated.
+
+        Args:
+            state: what to save, under its own step; a step that was saved before is left as it is.
+            record: anything that JSON can hold.
+            best: step of an earlier checkpoint to keep beside the newest.
+
+        Raises:
+            CheckpointError: this or the previous checkpoint could not be written; older ones are intact.
+        """
         step = int(state.step)
         if step in self._manager.all_steps():
             return
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record)
         )
-        metrics = {"score": score} if score is not None else None
+        self._keep.best = best
+        self.wait()
+        self._check_space(state)
         try:
-            self._manager.save(step, args=args, metrics=metrics, force=True)
-        except OSError as error:
-            raise CheckpointError(
-                f"checkpoint of step {step} could not be written to {self.directory}: {error}; "
-                f"free some space or choose another --workdir, then restart the same command"
-            ) from error
+            self._manager.save(step, args=args, force=True)
+        except Exception as error:
+            raise self._unwritten(error) from error
 
     def wait(self) -> None:
-        """Blocks until every save is on disk; raises what went wrong in the background."""
+        """Blocks until every save is on disk.
+
+        Raises:
+            CheckpointError: the last one could not be written.
+        """
         try:
             self._manager.wait_until_finished()
         except Exception as error:
-            raise CheckpointError(
-                f"a checkpoint could not be written to {self.directory}: {error}; "
-                f"the one before it is intact: free some space and restart the same command"
-            ) from error
+            raise self._unwritten(error) from error
+
+    def _check_space(self, state: TrainState) -> None:
+        # Asked first: a disk that fills up in the middle makes the writer's threads print pages of tracebacks.
+        wanted = sum(x.nbytes for x in jax.tree.leaves(state)) + _SLACK
+        free = shutil.disk_usage(self.directory).free
+        if free < wanted:
+            raise self._unwritten(
+                OSError(f"it takes up to {wanted / 1e6:.1f} MB, {free / 1e6:.1f} MB are free")
+            )
+
+    def _unwritten(self, error: Exception) -> CheckpointError:
+        return CheckpointError(
+            f"a checkpoint could not be written to {self.directory} ({_line(error)}); "
+            f"the ones before it are intact: free some space and restart the same command"
+        )
 
     def restore(
         self, like: TrainState, step: int | None = None
@@ -76,6 +105,7 @@ class Checkpoints:
 
         Args:
             like: a state of the same structure, for shapes and dtypes.
+            step: which one.
 
         Raises:
             CheckpointError: there is none, it is damaged, or it is of another model.
@@ -92,8 +122,8 @@ class Checkpoints:
         except Exception as error:
             raise CheckpointError(
                 f"checkpoint {self.directory / str(step)} cannot be read as this model's "
-                f"({type(error).__name__}: {str(error).splitlines()[0][:200]}); delete that folder "
-                f"to go back to an older one, or check that --config is the run's own"
+                f"({_line(error)}); delete that folder to go back to an older one, or check that "
+                f"--config is the run's own"
             ) from error
         return found["state"], found["record"]
 
@@ -101,3 +131,24 @@ class Checkpoints:
         """Waits for pending saves and releases the directory."""
         self.wait()
         self._manager.close()
+
+
+class _NewestAndBest:
+    """orbax's question which checkpoints to keep, answered from the loop's record.
+
+    Its own policies read scores that it stores beside each checkpoint, a second truth about which one is best.
+    """
+
+    best: int | None = None
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        newest = max((c.step for c in checkpoints), default=None)
+        return [c.step in (newest, self.best) for c in checkpoints]
+
+
+def _line(error: Exception) -> str:
+    """The error's type and the first line of its message; of a long one the ends, which tell most."""
+    text = (str(error).splitlines() or [""])[0]
+    if len(text) > 300:
+        text = f"{text[:100]} ... {text[-190:]}"
+    return f"{type(error).__name__}: {text}"

@@ -16,9 +16,14 @@ class MetricsLog:
     for timings. A half-written last line of a killed run is dropped too.
     """
 
-    def __init__(self, workdir: pathlib.Path, step: int):
+    def __init__(self, workdir: pathlib.Path, step: int, *, redo: str = ""):
+        """Goes on after `step`; lines of kind `redo` of that very step go too, to be written again."""
         self.path = workdir / "metrics.jsonl"
-        kept = [line for line in read(self.path) if line["step"] <= step]
+        kept = [
+            line
+            for line in read(self.path)
+            if line["step"] < step or (line["step"] == step and line["kind"] != redo)
+        ]
         temporary = self.path.with_suffix(".tmp")
         temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
         os.replace(temporary, self.path)

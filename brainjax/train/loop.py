@@ -1,7 +1,7 @@
 """The training loop: feed, step, log, evaluate, save - in that order, and resumable between any two steps."""
 
+import contextlib
 import dataclasses
-import itertools
 import pathlib
 import sys
 import time
@@ -23,7 +23,7 @@ from brainjax.train import parallel
 from brainjax.train.checkpoint import Checkpoints
 from brainjax.train.logging import MetricsLog
 from brainjax.train.recipe import Recipe
-from brainjax.train.signals import EXIT_CODE, StopRequest
+from brainjax.train.signals import Interrupted, StopRequest
 from brainjax.train.state import TrainState, count_parameters, create
 from brainjax.train.step import make_step
 from brainjax.types import BrainjaxError
@@ -33,10 +33,8 @@ class Diverged(BrainjaxError):
     """Too many steps in a row had no finite loss or gradient."""
 
 
-class Interrupted(BrainjaxError):
-    """The run was asked to stop, and saved its state."""
-
-    exit_code = EXIT_CODE
+class _CutShort(Exception):
+    """An evaluation was left because the run is to stop."""
 
 
 @dataclasses.dataclass
@@ -47,12 +45,14 @@ class Record:
         best: best validation score so far, or None.
         best_step: the step that reached it.
         stale: evaluations since then.
+        evaluated: step of the last evaluation; one that is due and was cut short is made up for on resuming.
         done: whether training is over (all steps taken, or stopped early).
     """
 
     best: float | None = None
     best_step: int | None = None
     stale: int = 0
+    evaluated: int = 0
     done: bool = False
 
 
@@ -69,6 +69,20 @@ class Trainer:
         seed: int,
         quiet: bool = False,
     ):
+        """Opens the run in `workdir`, at its newest checkpoint or at step 0.
+
+        Args:
+            recipe: what to train and how.
+            dataset: the slices.
+            split: which of them train, validate and test.
+            workdir: the run's directory.
+            seed: of weights, batches, augmentation and dropout.
+            quiet: no progress bar.
+
+        Raises:
+            ConfigError: recipe and dataset do not fit, before anything is compiled.
+            CheckpointError: the newest checkpoint is damaged or of another model.
+        """
         self.recipe, self.split, self.seed = recipe, split, seed
         self.workdir, self.quiet = workdir, quiet
         self.options = recipe.train
@@ -80,7 +94,7 @@ class Trainer:
             recipe.plain_model, recipe.tx, jax.random.fold_in(self.key, 1 << 31), (1, *shape[1:])
         )
         self.record = Record()
-        self.checkpoints = Checkpoints(workdir / "checkpoints", best="score")
+        self.checkpoints = Checkpoints(workdir / "checkpoints")
         if self.checkpoints.latest is not None:
             self.state, record = self.checkpoints.restore(self.state)
             self.record = Record(**record)
@@ -123,7 +137,7 @@ class Trainer:
         if self.record.done:
             return
         start = int(self.state.step)
-        log = MetricsLog(self.workdir, start)
+        log = MetricsLog(self.workdir, start, redo="val" if self._due(start) else "")
         bar = tqdm(
             total=self.options.steps,
             initial=start,
@@ -143,61 +157,93 @@ class Trainer:
 
     def _steps(self, start: int, log: MetricsLog, bar: tqdm, stop: StopRequest) -> None:
         # The invariants: a step is logged, then evaluated, then saved, so that a checkpoint's record
-        # already knows the evaluation of its own step; and nothing is decided between saves
-        # that the record does not hold.
-        options, batches = self.options, self.feed(start)
+        # already knows the evaluation of its own step, or that it is still due; and nothing is
+        # decided between saves that the record does not hold.
+        if len(self.split.val):
+            # Compiled before there is a step to lose: a request to stop cannot interrupt a compile.
+            next(self.predictor.batches(self.averaged, self.source, self.split.val[:1]))
+        if self._due(start):
+            self._conclude(start, log, bar, stop)
+        options, waiting = self.options, None
         clock, logged = time.perf_counter(), start
-        for step, batch in zip(itertools.count(start + 1), batches, strict=False):
-            self.state, metrics = self.step(self.state, batch, self.key)
-            bar.update()
-            last = step == options.steps
-            if step % options.log_every == 0 or last:
-                values = {k: np.asarray(v).item() for k, v in metrics.items()}
-                seconds = time.perf_counter() - clock
-                rate = (step - logged) * options.batch_size / seconds
-                log.write(step, "train", {**values, "examples_per_second": rate})
-                bar.set_postfix(loss=f"{values['loss']:.4f}", ex_s=f"{rate:.1f}")
-                clock, logged = time.perf_counter(), step
-                if values["streak"] >= options.max_bad_steps:
-                    self._diverged(values["streak"])
-            early = False
-            if (step % options.eval_every == 0 or last) and len(self.split.val):
-                self._evaluate(step, log, bar)
-                early = bool(options.patience) and self.record.stale >= options.patience
-                clock, logged = time.perf_counter(), step
-            self.record.done = last or early
-            if step % options.checkpoint_every == 0 or last or early or stop.asked:
-                self.save()
-            if self.record.done:
-                break
-            if stop.asked:
-                self.checkpoints.wait()
-                raise Interrupted(
-                    f"stopped at step {step} of {options.steps}; its checkpoint is saved: "
-                    f"the same command resumes"
-                )
+        with contextlib.closing(self.feed(start)) as batches:
+            for step, batch in zip(range(start + 1, options.steps + 1), batches, strict=False):
+                if self.record.done:
+                    break
+                self.state, metrics = self.step(self.state, batch, self.key)
+                bar.update()
+                # Waiting for the step before keeps the device busy and the host at most one step ahead.
+                if waiting is not None:
+                    self._check_streak(waiting)
+                waiting = metrics["streak"]
+                if step % options.log_every == 0 or step == options.steps:
+                    values = {k: np.asarray(v).item() for k, v in metrics.items()}
+                    seconds = time.perf_counter() - clock
+                    rate = (step - logged) * options.batch_size / seconds
+                    log.write(step, "train", {**values, "examples_per_second": rate})
+                    bar.set_postfix(loss=f"{values['loss']:.4f}", ex_s=f"{rate:.1f}")
+                    clock, logged = time.perf_counter(), step
+                    self._check_streak(waiting)
+                before = time.perf_counter()
+                self._conclude(step, log, bar, stop)
+                clock += time.perf_counter() - before  # the rate is that of training alone
+
+    def _due(self, step: int) -> bool:
+        """Whether the weights after `step` are still to be evaluated."""
+        wanted = step == self.options.steps or (step and step % self.options.eval_every == 0)
+        return bool(wanted and len(self.split.val) and self.record.evaluated != step)
+
+    def _conclude(self, step: int, log: MetricsLog, bar: tqdm, stop: StopRequest) -> None:
+        """Evaluates and saves after `step`, where that is due; ends the run if it was asked to."""
+        options, record = self.options, self.record
+        if self._due(step):
+            # Cut short by a request to stop, it is still due, and made up for on resuming.
+            with contextlib.suppress(_CutShort):
+                self._evaluate(step, log, bar, stop)
+        early = bool(options.patience) and record.stale >= options.patience
+        record.done = (step == options.steps or early) and not self._due(step)
+        improved = record.best_step == step
+        if improved or record.done or stop.asked or step % options.checkpoint_every == 0:
+            self.save()
+        if stop.asked:
+            self.checkpoints.wait()
+            raise Interrupted(
+                f"stopped at step {step} of {options.steps}; its checkpoint is saved: "
+                f"the same command goes on"
+            )
+
+    @property
+    def averaged(self) -> Any:
+        """The variables that are evaluated and released, on one device whatever the driver."""
+        return parallel.on_one_device(self.state.ema)
 
     def save(self) -> None:
         """Saves state and record under the current step."""
-        # Without a validation score the newest checkpoint counts as the best.
-        score = self.record.best if self.record.best_step == int(self.state.step) else -1.0
-        self.checkpoints.save(self.state, dataclasses.asdict(self.record), score)
+        self.checkpoints.save(
+            self.state, dataclasses.asdict(self.record), best=self.record.best_step
+        )
 
-    def _evaluate(self, step: int, log: MetricsLog, bar: tqdm) -> None:
+    def _evaluate(self, step: int, log: MetricsLog, bar: tqdm, stop: StopRequest) -> None:
+        def check() -> None:
+            if stop.asked:
+                raise _CutShort
+
         bar.set_description("evaluating")
         scores = evaluate(
-            self.predictor, self.state.ema, self.source, self.split.val, clean=False
+            self.predictor, self.averaged, self.source, self.split.val, clean=False, check=check
         ).metrics
         bar.set_description("training")
         log.write(step, "val", scores)
-        score = scores[self.options.monitor]
-        if score is not None and (self.record.best is None or score > self.record.best):
-            self.record.best, self.record.best_step, self.record.stale = score, step, 0
-            self.save()
+        record, score = self.record, scores[self.options.monitor]
+        record.evaluated = step
+        if score is not None and (record.best is None or score > record.best):
+            record.best, record.best_step, record.stale = score, step, 0
         else:
-            self.record.stale += 1
+            record.stale += 1
 
-    def _diverged(self, streak: int) -> None:
+    def _check_streak(self, streak: Any) -> None:
+        if int(streak) < self.options.max_bad_steps:
+            return
         self.checkpoints.wait()
         good = self.checkpoints.latest
         where = (
@@ -206,14 +252,15 @@ class Trainer:
             else "no checkpoint was saved before"
         )
         raise Diverged(
-            f"{streak} steps in a row had no finite loss or gradient; {where}. "
-            f"Lower --config.optimizer.learning_rate, or set --config.train.clip_norm"
+            f"{int(streak)} steps in a row had no finite loss or gradient; {where}. Start again in "
+            f"another --workdir with a lower --config.optimizer.learning_rate, or with "
+            f"--config.train.clip_norm"
         )
 
     def final(self) -> tuple[int, Any]:
         """(step, variables) that the run stands for: the best on validation, or the last."""
         step = self.record.best_step
         if self.options.keep == "last" or step is None or step == int(self.state.step):
-            return int(self.state.step), self.state.ema
+            return int(self.state.step), self.averaged
         state, _ = self.checkpoints.restore(self.state, step)
-        return step, state.ema
+        return step, parallel.on_one_device(state.ema)

@@ -39,6 +39,7 @@ class TrainOptions:
     max_bad_steps: int = 10
 
     def __post_init__(self) -> None:
+        """Raises ConfigError for an option out of range, or a batch that does not divide."""
         counts = ("steps", "batch_size", "checkpoint_every", "eval_every", "log_every")
         for name in (*counts, "max_bad_steps"):
             if getattr(self, name) < 1:

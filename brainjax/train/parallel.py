@@ -64,25 +64,37 @@ def parallelize(step: Callable[..., Any], how: str) -> Callable[..., Any]:
     how = resolve(how)
     if how == "none":
         return jax.jit(step, donate_argnums=0)
-    if how == "pmap":
-        return _pmapped(step)
     mesh = data_mesh()
     everywhere = NamedSharding(mesh, PartitionSpec())
     split = NamedSharding(mesh, PartitionSpec(_AXIS))
-    compiled = jax.jit(
-        step,
-        in_shardings=(everywhere, split, everywhere),
-        out_shardings=(everywhere, everywhere),
-        donate_argnums=0,
-    )
-
-    def run(state: Any, batch: Any, key: Any) -> Any:
-        # Arrays committed to one device (a device-resident feed, a restored state) are moved first.
-        return compiled(
-            jax.device_put(state, everywhere), jax.device_put(batch, split), key
+    if how == "pmap":
+        compiled = jax.pmap(
+            step, _AXIS, in_axes=(None, 0, None), out_axes=(None, None), donate_argnums=0
+        )
+    else:
+        compiled = jax.jit(
+            step,
+            in_shardings=(everywhere, split, everywhere),
+            out_shardings=(everywhere, everywhere),
+            donate_argnums=0,
         )
 
+    def shard(x: Any) -> Any:
+        return x.reshape(mesh.size, x.shape[0] // mesh.size, *x.shape[1:])
+
+    def run(state: Any, batch: Any, key: Any) -> Any:
+        # A new or restored state and a batch of the device feed lie on one device. Moved first, they
+        # are accepted, and the first step compiles what the later ones use.
+        if how == "pmap":
+            batch = jax.tree.map(shard, batch)
+        return compiled(jax.device_put(state, everywhere), jax.device_put(batch, split), key)
+
     return run
+
+
+def on_one_device(tree: Any) -> Any:
+    """A tree that every device holds, or any one, as arrays of the first device."""
+    return jax.device_put(tree, jax.local_devices()[0])
 
 
 def data_mesh() -> jax.sharding.Mesh:
@@ -91,17 +103,3 @@ def data_mesh() -> jax.sharding.Mesh:
     The axis is Auto because Linen code carries no sharding annotations of its own.
     """
     return jax.make_mesh((jax.local_device_count(),), (_AXIS,), axis_types=(AxisType.Auto,))
-
-
-def _pmapped(step: Callable[..., Any]) -> Callable[..., Any]:
-    devices = jax.local_device_count()
-    mapped = jax.pmap(step, _AXIS, in_axes=(None, 0, None), out_axes=(None, None))
-
-    def shard(x: Any) -> Any:
-        return x.reshape(devices, x.shape[0] // devices, *x.shape[1:])
-
-    def run(state: Any, batch: Any, key: Any) -> Any:
-        return mapped(state, jax.tree.map(shard, batch), key)
-
-    return run
-

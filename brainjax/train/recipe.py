@@ -7,6 +7,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from ml_collections import ConfigDict
 
@@ -17,7 +18,9 @@ from brainjax.data.source import Input, Source
 from brainjax.datasets import splits
 from brainjax.datasets.base import ArrayDataset
 from brainjax.infer.predictor import Inference, Predictor
-from brainjax.lookup import lookup
+from brainjax.lookup import lookup, nearest
+from brainjax.metrics import overlap
+from brainjax.preprocess import normalize
 from brainjax.preprocess.batch import working_size
 from brainjax.train import parallel
 from brainjax.train.options import TrainOptions
@@ -80,7 +83,8 @@ class Recipe:
         """[B h w C*context], the network's input in training.
 
         Raises:
-            ConfigError: the working grid is finer than the images, or the network cannot take it.
+            ConfigError: the working grid is finer than the images, or network, loss or augmentation cannot
+                take what they would get. Nothing is compiled to find out.
         """
         height, width, channels = dataset.image.shape[1:]
         size = working_size(self.input.size, (height, width))
@@ -90,11 +94,31 @@ class Recipe:
                 f"{height} x {width}; use {min(height, width)} or less"
             )
         shape = (self.train.batch_size, *size, channels * self.input.context)
-        jax.eval_shape(
-            lambda key, x: self.plain_model.init(key, x, train=False),
-            jax.random.key(0),
-            jax.ShapeDtypeStruct(shape, jnp.float32),
+        image = jax.ShapeDtypeStruct(shape, jnp.float32)
+        mask = jax.ShapeDtypeStruct((*shape[:-1], dataset.mask.shape[-1]), jnp.float32)
+        key = jax.eval_shape(lambda: jax.random.key(0))
+        keys = jax.ShapeDtypeStruct(shape[:1], key.dtype)
+        jax.eval_shape(self.augment.batch, keys, image, mask)
+        logits, _ = jax.eval_shape(
+            lambda key, x: self.plain_model.init_with_output(key, x, train=False), key, image
         )
+        if logits.shape != mask.shape:
+            raise ConfigError(
+                f"{type(self.plain_model).__name__} gives {_by(logits)} for masks of {_by(mask)}; set "
+                f"--config.model.num_classes={mask.shape[-1]}, or choose a segmentation network by "
+                f"--config.model.name"
+            )
+        try:
+            per_example = jax.eval_shape(self.loss, logits, mask)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"--config.loss cannot score masks of {_by(mask)}: {error}"
+            ) from error
+        if per_example.shape != shape[:1]:
+            raise ConfigError(
+                f"--config.loss gives {_by(per_example)} instead of a value per example; choose a "
+                f"segmentation loss by --config.loss.name"
+            )
         return shape
 
 
@@ -108,11 +132,26 @@ def make_recipe(config: ConfigDict) -> Recipe:
     train = build(config.train, get["train"])
     input = build(config.input, get["input"])
     lookup(input.feed, dict.fromkeys(feeds.FEEDS), "feed")
+    if input.size < 0:
+        raise ConfigError(f"--config.input.size={input.size}; use 0 for the images' own size")
+    if not 0 <= input.foreground <= 1:
+        raise ConfigError(f"--config.input.foreground={input.foreground}; choose 0.0 to 1.0")
+    if input.normalize not in normalize.METHODS:
+        raise ConfigError(
+            f"unknown --config.input.normalize={input.normalize}; choose one of "
+            f"{', '.join(normalize.METHODS)}"
+        )
+    if train.monitor not in _monitors():
+        raise ConfigError(
+            f"unknown --config.train.monitor={train.monitor}: {nearest(train.monitor, _monitors())}"
+        )
     if input.context < 1 or input.context % 2 == 0:
         raise ConfigError(f"--config.input.context must be odd, got {input.context}")
     axis = parallel.axis_name(train.parallel)
     options = {k: v for k, v in config.optimizer.items() if k != "name"}
     shape = {k: v for k, v in config.schedule.items() if k != "name"}
+    if "steps" in shape:
+        raise ConfigError("the schedule's length is that of the run: set --config.train.steps")
     schedule = optim.make_schedule(config.schedule.name, train.steps, **shape)
     return Recipe(
         dataset=build(config.data, get["data"]),
@@ -126,3 +165,14 @@ def make_recipe(config: ConfigDict) -> Recipe:
         loss=bind(config.loss, get["loss"]),
         tx=optim.make(config.optimizer.name, options, schedule, clip_norm=train.clip_norm),
     )
+
+
+def _monitors() -> list[str]:
+    """The validation metrics of which more is better."""
+    one = overlap.Counts(*np.ones((3, 1, 1), np.int64))
+    found = overlap.summarize(one, np.zeros(1, np.int64))
+    return [k for k in found if not k.startswith("n_") and k != "per_volume" and "_std" not in k]
+
+
+def _by(x: jax.ShapeDtypeStruct) -> str:
+    return " x ".join(map(str, x.shape))

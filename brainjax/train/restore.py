@@ -50,11 +50,13 @@ def _from_checkpoints(directory: pathlib.Path) -> release.Release:
             f"(config.json and checkpoints/)"
         )
     config = json.loads(path.read_text())
-    recipe = make_recipe(from_dict(config))
+    # Which devices trained it says nothing about the ones here.
+    here = {**config, "train": {**config["train"], "parallel": "none"}}
+    recipe = make_recipe(from_dict(here))
     dataset = recipe.dataset.load()
     shape = recipe.batch_shape(dataset)
     like = create(recipe.plain_model, recipe.tx, jax.random.key(0), (1, *shape[1:]))
-    checkpoints = Checkpoints(directory / "checkpoints", best="score")
+    checkpoints = Checkpoints(directory / "checkpoints", read_only=True)
     state, _ = checkpoints.restore(like)
     checkpoints.close()
     split = recipe.split(dataset)
@@ -65,4 +67,3 @@ def _from_checkpoints(directory: pathlib.Path) -> release.Release:
         "trained_on": sorted({dataset.groups[g] for g in dataset.group[split.train]}),
     }
     return release.Release(config, facts, state.ema)
-

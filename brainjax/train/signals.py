@@ -8,27 +8,40 @@ import signal
 import sys
 import threading
 from types import FrameType
+from typing import NoReturn
+
+from brainjax.types import BrainjaxError
 
 EXIT_CODE = 75
 # Schedulers send SIGKILL about 10 s after SIGTERM; some of that is needed to write the checkpoint.
 _PATIENCE_S = 8.0
 
 
+class Interrupted(BrainjaxError):
+    """The run was asked to stop, and saved its state."""
+
+    exit_code = EXIT_CODE
+
+
 class StopRequest:
-    """Notes a request to stop, for the loop to see between two steps.
+    """Notes a request to stop while it is entered.
 
     Python runs signal handlers only between bytecodes of the main thread, which may sit in one long compile. So the
-    handler's wake-up goes to a thread as well: if the loop has not ended `_PATIENCE_S` after the signal, the
-    process ends at its last checkpoint.
+    handler's wake-up goes to a thread as well: if the block has not ended `_PATIENCE_S` after the signal, the
+    process ends at its last checkpoint. Requests nest: the inner one hears the signal.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, at_once: bool = False) -> None:
+        """With `at_once` the process ends where it stands; else the block looks at `asked`.
+
+        It ends without unwinding: an exception out of a signal handler in the middle of a compile has crashed the
+        interpreter. So the block must be one that can be repeated whatever it left behind.
+        """
+        self._at_once = at_once
         self._asked = threading.Event()
         self._done = threading.Event()
-        self._read, self._write = os.pipe()
-        os.set_blocking(self._write, False)
         self._previous: dict[int, object] = {}
-        self._old_fd = -1
+        self._old_fd = self._write = -1
 
     @property
     def asked(self) -> bool:
@@ -36,35 +49,46 @@ class StopRequest:
         return self._asked.is_set()
 
     def __enter__(self) -> "StopRequest":
+        """Takes over SIGTERM and SIGINT."""
+        # Elsewhere Python takes no handlers: a run in another thread belongs to its program.
         if threading.current_thread() is threading.main_thread():
+            read, self._write = os.pipe()
+            os.set_blocking(self._write, False)
+            threading.Thread(
+                target=self._watch, args=(read,), daemon=True, name="stop-request"
+            ).start()
+            self._old_fd = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._previous[number] = signal.signal(number, self._handle)
-            self._old_fd = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
-            threading.Thread(target=self._watch, daemon=True, name="stop-request").start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Gives them back."""
         self._done.set()
         if self._previous:
-            signal.set_wakeup_fd(self._old_fd)
             for number, handler in self._previous.items():
                 signal.signal(number, handler)
-        os.write(self._write, b"\0")
+            signal.set_wakeup_fd(self._old_fd)
+            os.close(self._write)  # the thread reads the end of the pipe, and ends
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt  # a second Ctrl-C does not wait for the checkpoint
         self._asked.set()
+        if self._at_once:
+            _end(f"stopped by {signal.Signals(number).name}")
 
-    def _watch(self) -> None:
-        while not self._done.is_set():
-            data = os.read(self._read, 1)
-            if data[0] in (signal.SIGTERM, signal.SIGINT):
-                self._asked.set()
-                if not self._done.wait(_PATIENCE_S):
-                    print(
-                        "stopped while the device was busy: the last saved checkpoint stands",
-                        file=sys.stderr,
-                        flush=True,
-                    )
-                    os._exit(EXIT_CODE)
+    def _watch(self, read: int) -> None:
+        while data := os.read(read, 1):
+            if data[0] not in (signal.SIGTERM, signal.SIGINT):
+                continue
+            self._asked.set()
+            if not self._done.wait(_PATIENCE_S):
+                _end("stopped while the device was busy: the last saved checkpoint stands")
+        os.close(read)
+
+
+def _end(message: str) -> NoReturn:
+    sys.stdout.flush()
+    print(message, file=sys.stderr, flush=True)
+    os._exit(EXIT_CODE)

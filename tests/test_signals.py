@@ -1,0 +1,127 @@
+"""Requests to stop: noted, acted on at once, and never stuck behind one long call."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from tiny import ROOT, clean_environment
+
+from brainjax.train.signals import EXIT_CODE, Interrupted, StopRequest
+from brainjax.types import BrainjaxError
+
+
+def handlers():
+    return [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_noted_and_the_handlers_are_put_back(number):
+    before, threads = handlers(), threading.active_count()
+    with StopRequest() as stop:
+        assert not stop.asked
+        os.kill(os.getpid(), number)
+        assert stop.asked
+        os.kill(os.getpid(), signal.SIGTERM)  # a second one changes nothing
+    assert handlers() == before
+    deadline = time.monotonic() + 5
+    while threading.active_count() > threads and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() == threads  # the watching thread ended
+
+
+def test_a_second_interrupt_does_not_wait():
+    with pytest.raises(KeyboardInterrupt), StopRequest():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_the_inner_of_two_requests_hears_the_signal():
+    with StopRequest() as outer:
+        with StopRequest() as inner:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert inner.asked
+        assert not outer.asked
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert outer.asked
+
+
+def test_other_threads_are_left_alone():
+    before = handlers()
+
+    def work():
+        with StopRequest() as stop:
+            assert handlers() == before and not stop.asked
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts them in /proc")
+def test_file_descriptors_are_given_back():
+    def count():
+        time.sleep(0.1)  # the thread closes its end
+        return len(os.listdir("/proc/self/fd"))
+
+    before = count()
+    for _ in range(5):
+        with StopRequest():
+            pass
+    assert count() == before
+
+
+def test_interrupted_is_an_error_with_an_exit_code():
+    assert issubclass(Interrupted, BrainjaxError) and Interrupted("x").exit_code == 75
+
+
+def end_of(code, ready="ready\n"):
+    """Exit code, output and seconds of a child that gets SIGTERM when it prints 'ready'."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout.readline() == ready
+    begun = time.monotonic()
+    child.send_signal(signal.SIGTERM)
+    out, err = child.communicate(timeout=30)
+    return child.returncode, out + err, time.monotonic() - begun
+
+
+def test_at_once_ends_where_it_stands():
+    code, text, seconds = end_of(
+        "import time\n"
+        "from brainjax.train.signals import StopRequest\n"
+        "with StopRequest(at_once=True):\n"
+        "    print('ready', flush=True)\n"
+        "    time.sleep(20)\n"
+        "print('not reached')"
+    )
+    assert code == EXIT_CODE == 75 and seconds < 5
+    assert text == "stopped by SIGTERM\n"
+
+
+BUSY = """
+import hashlib
+from brainjax.train import signals
+signals._PATIENCE_S = 1.0
+with signals.StopRequest({mode}):
+    print("ready", flush=True)
+    # One call of many seconds without a bytecode between, as a compile is.
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 100_000_000)
+print("not reached")
+"""
+
+
+@pytest.mark.parametrize("mode", ["", "at_once=True"])
+def test_one_long_call_cannot_hold_up_the_end(mode):
+    code, text, seconds = end_of(BUSY.format(mode=mode))
+    assert code == 75 and seconds < 8
+    assert text == "stopped while the device was busy: the last saved checkpoint stands\n"

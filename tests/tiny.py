@@ -1,0 +1,80 @@
+"""A tiny data set, network and config: whole runs in seconds, for the tests of the spine."""
+
+import os
+import pathlib
+
+import flax.linen as nn
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from brainjax import losses
+from brainjax.config import spec
+from brainjax.datasets.base import ArrayDataset, DatasetInfo
+from brainjax.models import UNet
+from brainjax.models.layers import Norm
+from configs import base
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+class TinyNet(nn.Module):
+    """The least that has all that matters here: convolutions and a norm; compiles in a blink."""
+
+    norm: str = "batch"
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        x = nn.Conv(4, (3, 3))(x)
+        x = Norm(self.norm, self.axis_name)(x, train=train)
+        return nn.Conv(1, (1, 1))(nn.relu(x))
+
+
+def make_dataset(slices=(5, 3, 6, 4), size=16, channels=2, seed=0) -> ArrayDataset:
+    """Patients of so many slices: noise, with a bright square that is the mask on most slices."""
+    rng = np.random.default_rng(seed)
+    total = sum(slices)
+    image = rng.integers(0, 100, (total, size, size, channels), dtype=np.uint8)
+    mask = np.zeros((total, size, size, 1), np.uint8)
+    for row in range(total):
+        if row % 3:
+            x, y = rng.integers(0, size // 2, 2)
+            mask[row, x : x + size // 3, y : y + size // 3] = 1
+    image += 120 * mask
+    return ArrayDataset(
+        info=DatasetInfo("tiny", tuple("abcdef"[:channels]), ("lesion",), "none", "nobody"),
+        image=image,
+        mask=mask,
+        group=np.repeat(np.arange(len(slices)), slices).astype(np.int32),
+        position=np.concatenate([np.arange(s) for s in slices]).astype(np.int32),
+        groups=tuple(f"patient_{i}" for i in range(len(slices))),
+    )
+
+
+SMALL = {"features": (4, 8), "convs": 1, "up_convs": 1, "upsample": "linear"}
+
+
+def make_config(**sections) -> ConfigDict:
+    """The config of a run on `make_dataset` that takes seconds; sections are updated, not replaced."""
+    config = base.synthetic("tiny", spec(UNet, **SMALL)).copy_and_resolve_references()
+    with config.unlocked():
+        config.loss = spec(losses.bce_dice)
+        config.split.update(test=1, val=1)
+        config.augment.update(groups=0, elastic=0.0, blur=0.0, lowres=0.0, bias=0.0)
+        config.train.update(
+            steps=8, batch_size=4, eval_every=4, checkpoint_every=3, log_every=1, parallel="none"
+        )
+        config.infer.update(batch_size=4)
+        for name, values in sections.items():
+            if isinstance(values, dict):
+                config[name].update(values)
+            else:
+                config[name] = values
+    return config.lock()
+
+
+def clean_environment() -> dict[str, str]:
+    """For child processes: one device, as a user has it."""
+    env = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "PYTHONPATH")}
+    return env | {"JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3"}
