@@ -62,6 +62,7 @@ def save(
     save_file(
         {name: jnp.asarray(value, dtype) for name, value in flat.items()}, directory / WEIGHTS
     )
+    (directory / WEIGHTS).chmod(0o644)  # safetensors makes it readable to its owner alone
     text = json.dumps({"config": release.config, "facts": release.facts}, indent=2)
     (directory / CONFIG).write_text(text + "\n")
     sums = "".join(f"{_sha256(directory / name)}  {name}\n" for name in (WEIGHTS, CONFIG))
