@@ -72,4 +72,5 @@ def leaky(config: ConfigDict) -> ConfigDict:
 
 def choose(variant: str, variants: dict[str, Any]) -> ConfigDict:
     """Calls the variant's function; ConfigError with the list of variants otherwise."""
-    return lookup(variant, variants, "variant")()
+    named = {name: make for name, make in variants.items() if name}
+    return variants[variant]() if variant in variants else lookup(variant, named, "variant")()

@@ -33,7 +33,13 @@ _WORKDIR = flags.DEFINE_string(
 _QUIET = flags.DEFINE_bool("quiet", False, "No progress bar.")
 
 # A run may be resumed with other values of these: they change where and how often, never what.
-_MAY_CHANGE = ("data.dir", "input.feed", "train.checkpoint_every", "train.log_every", "infer.")
+_MAY_CHANGE = (
+    "data.dir",
+    "input.feed",
+    "train.checkpoint_every",
+    "train.log_every",
+    "infer.batch_size",
+)
 
 
 def main(changes: dict[str, str]) -> None:

@@ -242,7 +242,7 @@ def test_long_lists_are_cut_with_a_count():
 
 
 def test_lookup_names_the_nearest():
-    assert datasets.get("lgg") is LGG is datasets.LGG
+    assert datasets.get("LGG") is LGG is datasets.LGG
     with pytest.raises(ConfigError, match="did you mean 'LGG'.*LGG, Synthetic"):
         datasets.get("lggs")
 

@@ -45,21 +45,26 @@ def training_batch(workdir: pathlib.Path, trainer: Any) -> None:
 
 
 def final(workdir: pathlib.Path, trainer: Any, variables: Any, scored: Scored) -> None:
-    """`curves.png`, `samples.png` and `volumes.png` of a run that is over."""
+    """`curves.png`, `samples.png` and `volumes.png` of a run that is over; samples to TensorBoard too."""
     figures.learning_curves(
         workdir / "curves.png", runs.read(workdir).lines, monitor=trainer.options.monitor
     )
-    scores(workdir, trainer.predictor, variables, trainer.source, scored)
+    picture = scores(workdir, trainer.predictor, variables, trainer.source, scored)
+    trainer.show("samples", picture)
 
 
 def scores(
     workdir: pathlib.Path, predictor: Any, variables: Any, source: Source, scored: Scored
-) -> None:
-    """`samples.png` and `volumes.png` of scored patients; a protocol that leaks is named on both."""
+) -> np.ndarray:
+    """`samples.png` and `volumes.png` of scored patients; a protocol that leaks is named on both.
+
+    Returns:
+        The samples, [h w 3] uint8.
+    """
     data = source.dataset
     picked = _telling_rows(source, scored.rows)
     warning = tables.protocol(scored.result) if tables.leaks(scored.result) else ""
-    figures.save_samples(
+    picture = figures.save_samples(
         workdir / "samples.png",
         data.image[picked],
         data.mask[picked],
@@ -69,6 +74,7 @@ def scores(
         title=warning,
     )
     figures.volumes(workdir / "volumes.png", scored.result["per_volume"], warning=warning)
+    return picture
 
 
 def _telling_rows(source: Source, rows: np.ndarray) -> np.ndarray:

@@ -257,6 +257,13 @@ class Trainer:
             f"--config.train.clip_norm"
         )
 
+    def show(self, name: str, picture: np.ndarray) -> None:
+        """Adds a picture [H W 3] uint8 of the run's end to its TensorBoard events."""
+        step = int(self.state.step)
+        log = MetricsLog(self.workdir, step)
+        log.picture(step, name, picture)
+        log.close()
+
     def final(self) -> tuple[int, Any]:
         """(step, variables) that the run stands for: the best on validation, or the last."""
         step = self.record.best_step
