@@ -30,6 +30,27 @@ def _lgg() -> ConfigDict:
     return base.lgg("unet_lgg", spec(UNet, **RELEASED))
 
 
+def _fine() -> ConfigDict:
+    config = _lgg().copy_and_resolve_references()
+    with config.unlocked():
+        config.name = "unet_lgg_fine"
+        config.input.update(size=160, balance=True)
+        # Few patients, seen for long: distort more than on the coarse grid.
+        config.augment.update(
+            rotate=25.0,
+            scale=0.2,
+            p_affine=0.9,
+            p_elastic=0.4,
+            gamma=0.4,
+            contrast=0.3,
+            brightness=0.3,
+        )
+        config.augment.update(p_intensity=0.5, p_degrade=0.3)
+        config.optimizer.learning_rate = 1e-3
+        config.train.update(init="checkpoints/runs/unet_lgg", steps=2400)
+    return config.lock()
+
+
 def _monitored() -> ConfigDict:
     config = _lgg().copy_and_resolve_references()
     with config.unlocked():
@@ -42,6 +63,7 @@ def _monitored() -> ConfigDict:
 VARIANTS = {
     "": lambda: base.synthetic("unet", spec(UNet)),
     "lgg": _lgg,
+    "lgg_fine": _fine,
     "lgg_slice": lambda: base.leaky(_lgg()),
     "lgg_monitored": _monitored,
     "model1": lambda: base.lgg("unet_model1_lgg", spec(UNet)),

@@ -101,7 +101,7 @@ def train(
         "parameters": trainer.parameters,
         "step": step,
         "protocol": split.protocol,
-        "trained_on": sorted({dataset.groups[g] for g in dataset.group[split.train]}),
+        "trained_on": trainer.trained_on,
         "metrics": scores.metrics,
     }
     release.save(workdir / "model", release.Release(to_dict(config), facts, variables))

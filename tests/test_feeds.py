@@ -231,6 +231,17 @@ def test_foreground_rows_have_a_lesion():
     assert not len(Source(healthy, 1, "none").foreground(np.arange(11)))
 
 
+def test_foreground_rows_are_balanced_over_patients():
+    source = _source()
+    group = source.dataset.group
+    rows = source.foreground(np.arange(11), balance=True)
+    _, counts = np.unique(group[rows], return_counts=True)
+    assert len(set(counts)) == 1 and set(rows) == {1, 2, 7, 8}
+    one_less = source.foreground(np.array([1, 7, 8]), balance=True)
+    assert sorted(group[one_less]) == sorted([group[1]] * 2 + [group[7]] * 2)
+    assert not len(source.foreground(np.array([0]), balance=True))
+
+
 def test_feeds_are_chosen_by_name(monkeypatch):
     assert feeds.choose("memory") is feeds.memory and feeds.choose("device") is feeds.device
     monkeypatch.setitem(sys.modules, "tensorflow", None)  # not installed

@@ -25,6 +25,8 @@ class Input:
         context: slices seen at once (odd); neighbours become extra channels (2.5D).
         normalize: per patient volume: 'zscore', 'percentile', 'minmax' or 'none'.
         foreground: share of each training batch drawn from slices with a lesion.
+        balance: draw those from every patient equally often, however few slices its lesion fills; a
+            score per volume counts patients, not slices.
         feed: 'tfdata' (tf.data pipeline), 'memory' (numpy arrays, no tensorflow), 'device' (the
             whole set lives on the device), or 'auto': tf.data where tensorflow is installed, else
             memory. All give the same batches.
@@ -34,6 +36,7 @@ class Input:
     context: int = 1
     normalize: str = "zscore"
     foreground: float = 0.5
+    balance: bool = False
     feed: str = "auto"
 
 
@@ -59,10 +62,16 @@ class Source:
         self.shift = np.tile(shift, (1, context)).astype(np.float32)
         self.scale = np.tile(scale, (1, context)).astype(np.float32)
 
-    def foreground(self, rows: np.ndarray) -> np.ndarray:
-        """Those of `rows` whose mask is not empty."""
+    def foreground(self, rows: np.ndarray, *, balance: bool = False) -> np.ndarray:
+        """Those of `rows` whose mask is not empty; with `balance`, repeated to as many of each patient."""
         # Of the whole array, then of the rows: the other way round copies the masks.
-        return rows[self.dataset.mask.max(axis=(1, 2, 3))[rows] > 0]
+        rows = rows[self.dataset.mask.max(axis=(1, 2, 3))[rows] > 0]
+        if not balance or not len(rows):
+            return rows
+        group = self.dataset.group[rows]
+        patients = [rows[group == g] for g in np.unique(group)]
+        most = max(map(len, patients))
+        return np.concatenate([np.resize(patient, most) for patient in patients])
 
     def gather(self, rows: np.ndarray) -> dict[str, Any]:
         """The raw batch of `rows` [B], in arrays of its own; a row of -1 is padding, valid = 0."""

@@ -21,6 +21,7 @@ from brainjax.infer.evaluate import evaluate
 from brainjax.infer.predictor import Predictor
 from brainjax.train import parallel
 from brainjax.train.checkpoint import Checkpoints
+from brainjax.train.initial import start_from
 from brainjax.train.logging import MetricsLog
 from brainjax.train.recipe import Recipe
 from brainjax.train.signals import Interrupted, StopRequest
@@ -47,6 +48,7 @@ class Record:
         stale: evaluations since then.
         evaluated: step of the last evaluation; one that is due and was cut short is made up for on resuming.
         done: whether training is over (all steps taken, or stopped early).
+        inherited: patients who trained the weights that the run began with.
     """
 
     best: float | None = None
@@ -54,6 +56,7 @@ class Record:
     stale: int = 0
     evaluated: int = 0
     done: bool = False
+    inherited: list[str] = dataclasses.field(default_factory=list)
 
 
 class Trainer:
@@ -81,7 +84,7 @@ class Trainer:
 
         Raises:
             ConfigError: recipe and dataset do not fit, before anything is compiled.
-            CheckpointError: the newest checkpoint is damaged or of another model.
+            CheckpointError: the newest checkpoint, or the one to begin with, is damaged or missing.
         """
         self.recipe, self.split, self.seed = recipe, split, seed
         self.workdir, self.quiet = workdir, quiet
@@ -98,6 +101,9 @@ class Trainer:
         if self.checkpoints.latest is not None:
             self.state, record = self.checkpoints.restore(self.state)
             self.record = Record(**record)
+        elif self.options.init:
+            self.state, seen = start_from(self.options.init, self.state, dataset, split)
+            self.record.inherited = seen
         step = make_step(
             recipe.model,
             recipe.loss,
@@ -110,6 +116,13 @@ class Trainer:
         self.step = parallel.parallelize(step, self.options.parallel)
 
     @property
+    def trained_on(self) -> list[str]:
+        """Patients that the weights have seen, those of an earlier run that they began with included."""
+        groups = self.source.dataset.groups
+        own = {groups[g] for g in self.source.dataset.group[self.split.train]}
+        return sorted(own.union(self.record.inherited))
+
+    @property
     def parameters(self) -> int:
         """Trainable parameters of the network."""
         return count_parameters(self.state.variables)
@@ -118,7 +131,7 @@ class Trainer:
         """Raw training batches from step `start` on."""
         order = Order(
             rows=self.split.train,
-            foreground=self.source.foreground(self.split.train),
+            foreground=self.source.foreground(self.split.train, balance=self.recipe.input.balance),
             batch_size=self.options.batch_size,
             fraction=self.recipe.input.foreground,
             seed=self.seed,

@@ -22,6 +22,7 @@ class TrainOptions:
         patience: evaluations without a better validation score before stopping early; 0 for never.
         monitor: the validation metric (higher is better) that picks the best checkpoint.
         keep: which weights are scored on the test patients at the end: 'best' or 'last'.
+        init: release or run whose weights the run begins with (fine-tuning); empty for random ones.
         max_bad_steps: steps in a row without a finite loss and gradient before the run gives up.
     """
 
@@ -36,6 +37,7 @@ class TrainOptions:
     patience: int = 0
     monitor: str = "dice_volume_mean"
     keep: str = "best"
+    init: str = ""
     max_bad_steps: int = 10
 
     def __post_init__(self) -> None:

@@ -57,13 +57,17 @@ def _from_checkpoints(directory: pathlib.Path) -> release.Release:
     shape = recipe.batch_shape(dataset)
     like = create(recipe.plain_model, recipe.tx, jax.random.key(0), (1, *shape[1:]))
     checkpoints = Checkpoints(directory / "checkpoints", read_only=True)
-    state, _ = checkpoints.restore(like)
+    state, record = checkpoints.restore(like)
     checkpoints.close()
     split = recipe.split(dataset)
     facts = {
         "channels": list(dataset.info.channels),
         "classes": list(dataset.info.classes),
         "parameters": count_parameters(state.variables),
-        "trained_on": sorted({dataset.groups[g] for g in dataset.group[split.train]}),
+        "trained_on": sorted(
+            {dataset.groups[g] for g in dataset.group[split.train]}.union(
+                record.get("inherited", [])
+            )
+        ),
     }
     return release.Release(config, facts, state.ema)

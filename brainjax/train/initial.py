@@ -1,0 +1,67 @@
+"""Fine-tuning: a run that begins with the weights of another."""
+
+import pathlib
+from typing import Any
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+
+from brainjax.datasets.base import ArrayDataset
+from brainjax.datasets.splits import Split
+from brainjax.train.restore import open_model
+from brainjax.train.state import TrainState
+from brainjax.types import ConfigError
+
+
+def start_from(
+    directory: str | pathlib.Path, state: TrainState, dataset: ArrayDataset, split: Split
+) -> tuple[TrainState, list[str]]:
+    """The state of a run that goes on from the averaged weights of another run or a release.
+
+    Weights alone are taken over: the optimizer starts afresh. The grid and the augmentation may differ, so a network
+    can learn on a coarse grid, where steps are cheap, and be finished on a fine one.
+
+    Args:
+        directory: of a release or a run.
+        state: of this run, newly created.
+        dataset: this run's slices.
+        split: and who of them trains. Unless it leaks anyway, none of those who validate or test may have trained
+            the weights: their scores would say nothing.
+
+    Returns:
+        The state, and the patients that trained the weights.
+
+    Raises:
+        CheckpointError: there is no model in `directory`, or it is damaged.
+        ConfigError: it is another network, or a patient would be on both sides.
+    """
+    model = open_model(directory)
+    seen = set(model.facts["trained_on"])
+    if not split.leaks:
+        rows = [*split.val, *split.test]
+        both = sorted(seen & {dataset.groups[dataset.group[row]] for row in rows})
+        if both:
+            raise ConfigError(
+                f"--config.train.init={directory} was trained on {len(both)} of the patients to be validated or "
+                f"tested ({', '.join(both[:3])}{', ...' if len(both) > 3 else ''}): keep the split of that run"
+            )
+    _check_same(directory, state.variables, model.variables)
+    variables = jax.tree.map(jnp.asarray, model.variables)
+    # Two copies: a training step gives the buffers of its argument away.
+    return state.replace(variables=variables, ema=jax.tree.map(jnp.copy, variables)), sorted(seen)
+
+
+def _check_same(directory: str | pathlib.Path, wanted: Any, found: Any) -> None:
+    """ConfigError that names the first difference between two networks' variables."""
+    wanted, found = (
+        {k: v.shape for k, v in flax.traverse_util.flatten_dict(tree, sep="/").items()}
+        for tree in (wanted, found)
+    )
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            here, there = (tree.get(name, "none") for tree in (wanted, found))
+            raise ConfigError(
+                f"--config.train.init={directory} is another network: its {name} is {there}, here it is {here}; use "
+                f"its config.model, config.input.context and config.data.sequences"
+            )

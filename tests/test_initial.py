@@ -1,0 +1,70 @@
+"""Fine-tuning takes over weights, and never at the price of a patient on both sides."""
+
+import jax
+import numpy as np
+import pytest
+from tiny import make_config
+
+from brainjax.infer import release
+from brainjax.train.loop import Trainer
+from brainjax.train.recipe import make_recipe
+from brainjax.types import CheckpointError, ConfigError
+
+
+def trainer(dataset, workdir, seed=0, **sections):
+    recipe = make_recipe(make_config(**sections))
+    return Trainer(recipe, dataset, recipe.split(dataset), workdir, seed=seed, quiet=True)
+
+
+@pytest.fixture(scope="module")
+def first(dataset, tmp_path_factory):
+    """The folder of a release: random weights, said to be trained on the first run's patients."""
+    run = trainer(dataset, tmp_path_factory.mktemp("run"), seed=1)
+    facts = {"channels": ["a", "b"], "classes": ["lesion"], "trained_on": run.trained_on}
+    config = make_config().to_dict()
+    folder = tmp_path_factory.mktemp("release")
+    return release.save(folder, release.Release(config, facts, run.averaged))
+
+
+def test_a_run_begins_with_the_weights_of_another_on_another_grid(first, dataset, tmp_path):
+    init = {"init": str(first), "steps": 2}
+    run = trainer(dataset, tmp_path / "fine", train=init, input={"size": 8})
+    stored = release.load(first)
+    for begun in (run.state.variables, run.state.ema):
+        jax.tree.map(np.testing.assert_array_equal, begun, stored.variables)
+    other = trainer(dataset, tmp_path / "other", train={"steps": 2})
+    leaves = (jax.tree.leaves(t.state.variables) for t in (run, other))
+    assert any((a != b).any() for a, b in zip(*leaves, strict=True))
+    run.run()  # donates its state: weights and their average must not share buffers
+    assert int(run.state.step) == 2
+
+
+def test_a_resumed_run_needs_its_first_weights_no_more_but_knows_who_trained_them(
+    first, dataset, tmp_path
+):
+    train = {"init": str(first), "steps": 1}
+    split = {"test": 1, "val": 0}
+    run = trainer(dataset, tmp_path, train=train, split=split)
+    assert run.record.inherited == release.load(first).facts["trained_on"]
+    run.record.inherited = ["somebody else", *run.record.inherited]
+    run.run()
+    again = trainer(dataset, tmp_path, train=train | {"init": "gone"}, split=split)
+    assert again.record == run.record
+    assert "somebody else" in again.trained_on and len(again.trained_on) == 4
+
+
+def test_a_patient_who_trained_the_weights_cannot_test_them(first, dataset, tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"trained on \d of the patients .*patient_\d.*keep the split"
+    ):
+        trainer(dataset, tmp_path, train={"init": str(first)}, split={"test": 3, "val": 0})
+
+
+def test_another_network_is_named_by_its_first_difference(first, dataset, tmp_path):
+    with pytest.raises(ConfigError, match=r"another network: its \S+ is .*config.model"):
+        trainer(dataset, tmp_path, train={"init": str(first)}, model={"features": (4, 12)})
+
+
+def test_weights_that_are_not_there_are_named(dataset, tmp_path):
+    with pytest.raises(CheckpointError, match="no such folder"):
+        trainer(dataset, tmp_path, train={"init": str(tmp_path / "none")})
