@@ -1,4 +1,4 @@
-"""Installs brainjax. Extras: `cuda` (GPU), `test` (what the tests need), `dev` (linting)."""
+"""Installs brainjax. Extras: `cuda` (GPU), `test` (what the tests need, linting included), `app` (the viewer)."""
 
 import pathlib
 import re
@@ -35,13 +35,15 @@ setup(
         "ml-collections>=1.0",
         # TensorFlow only feeds data, and only where it is installed: its CPU build is enough. Its wheels
         # set the newest Python that gets the tf.data feed; training from arrays needs none of it.
-        "tensorflow-cpu>=2.20; python_version < '3.14'",
+        # There is no tensorflow-cpu for ARM, where tensorflow itself is a CPU build.
+        "tensorflow-cpu>=2.20; python_version < '3.14' and platform_machine in 'x86_64 AMD64'",
+        "tensorflow>=2.20; python_version < '3.14' and platform_machine not in 'x86_64 AMD64'",
         "tensorflow-datasets>=4.9.9; python_version < '3.14'",
         "array-record>=0.8; python_version < '3.14'",
     ],
     extras_require={
         "cuda": ["jax[cuda13]>=0.10"],
-        "app": [],
-        "test": ["pytest>=8.0", "hypothesis>=6.100", "ruff>=0.14"],
+        "app": [],  # the viewer is still to come
+        "test": ["pytest>=8.0", "hypothesis>=6.100", "ruff~=0.17.5"],
     },
 )

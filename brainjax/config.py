@@ -86,8 +86,17 @@ def bind(
 
 
 def build(section: Mapping[str, Any], get: Callable[[str], Callable[..., Any]], **more: Any) -> Any:
-    """Calls the target that `section` names with its fields, and `more` beside them."""
-    return bind(section, get)(**more)
+    """Calls the target that `section` names with its fields, and `more` beside them.
+
+    Raises:
+        ConfigError: as `bind`; or the target needs an option that is not there.
+    """
+    bound = bind(section, get)
+    try:
+        inspect.signature(bound).bind(**more)
+    except TypeError as error:
+        raise ConfigError(f"{section['name']}: {error}: set this option") from error
+    return bound(**more)
 
 
 def load(path: str) -> ConfigDict:

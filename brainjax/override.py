@@ -94,7 +94,9 @@ def _parse(key: str, text: str, old: Any, annotation: Any) -> Any:
     allowed = _types(annotation)
     if old is not None:
         # Annotations of optax name every kind of number; the value says which one is meant.
-        allowed = [type(old), *(t for t in allowed if t in (tuple, types.NoneType))]
+        numbers = (int, float) if set(typing.get_args(annotation)) == {int, float} else ()
+        wider = (tuple, types.NoneType, *numbers)
+        allowed = [*(n for n in numbers), type(old), *(t for t in allowed if t in wider)]
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):

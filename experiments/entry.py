@@ -89,14 +89,18 @@ def _fail(error: object, code: int = 1) -> NoReturn:
 
 
 def finish(workdir: pathlib.Path | None, result: dict[str, Any]) -> None:
-    """Writes `<workdir>/result.json`, whole or not at all, and prints it as the last line."""
-    text = json.dumps(result, allow_nan=False)
+    """Writes `<workdir>/result.json` and prints it as the last line."""
     if workdir is not None:
-        temporary = workdir / "result.json.tmp"
-        temporary.write_text(text + "\n")
-        os.replace(temporary, workdir / "result.json")
+        write(workdir, result)
     sys.stderr.flush()
-    print(text, flush=True)
+    print(json.dumps(result, allow_nan=False), flush=True)
+
+
+def write(workdir: pathlib.Path, result: dict[str, Any]) -> None:
+    """Writes `<workdir>/result.json`, whole or not at all."""
+    temporary = workdir / "result.json.tmp"
+    temporary.write_text(json.dumps(result, allow_nan=False) + "\n")
+    os.replace(temporary, workdir / "result.json")
 
 
 def _quiet() -> None:

@@ -7,6 +7,7 @@ are those of the file that ships. The folder works wherever a checkpoint is aske
 """
 
 import pathlib
+import shutil
 import time
 
 from absl import flags
@@ -44,10 +45,12 @@ def main() -> None:
         with config.unlocked():  # where the data lay while training is of no use to anyone else
             config.data.dir = pathlib.Path(config.data.dir).name
 
-    stored = dataclasses.replace(final, config=to_dict(config))
-    release.save(output, stored, dtype=_DTYPE.value)
-    model = Segmenter.load(output)
     rows = split.rows("test")
+    stored = dataclasses.replace(final, config=to_dict(config))
+    workdir = pathlib.Path(_WORKDIR.value or run / "export")
+    # Scored from a draft: an earlier release in --output stays whole until this one is finished.
+    draft = release.save(workdir / "draft", stored, dtype=_DTYPE.value)
+    model = Segmenter.load(draft)
     scores = evaluate(model.predictor, model.variables, model.source(dataset), rows, progress=True)
     facts = {
         **final.facts,
@@ -59,9 +62,7 @@ def main() -> None:
     stored = dataclasses.replace(stored, facts=facts)
     card = model_card(output.name, stored.config, facts)
     release.save(output, stored, dtype=_DTYPE.value, card=card)
-
-    workdir = pathlib.Path(_WORKDIR.value or run / "export")
-    workdir.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(draft)
     result = {
         "task": "export",
         "dataset": dataset.info.name,

@@ -4,7 +4,7 @@ The template comes in nilearn's wheel (needed here only, never at run time) as t
 T1, grey matter and white matter. Everything outside the brain is grown around it by distance. Run:
 
     pip download --no-deps nilearn && unzip nilearn-*.whl 'nilearn/datasets/data/mni_*'
-    python experiments/make_label_map.py --templates nilearn/datasets/data
+    python -m experiments.make_label_map --templates nilearn/datasets/data
 
 The file is a function of the templates alone: a second run gives the same arrays.
 """
@@ -13,14 +13,19 @@ import pathlib
 
 import nibabel
 import numpy as np
-from absl import app, flags
+from absl import flags
 from scipy import ndimage
 
 from brainjax.synth import anatomy
 from brainjax.types import DataError
+from experiments import entry
 
-_TEMPLATES = flags.DEFINE_string("templates", None, "Folder of nilearn's mni_icbm152_*.nii.gz.")
-_OUT = flags.DEFINE_string("out", str(anatomy.MAP_PATH), "Where to write the label map.")
+_TEMPLATES = flags.DEFINE_string(
+    "templates", None, "Folder of nilearn's mni_icbm152_*.nii.gz.", required=True
+)
+_OUT = flags.DEFINE_string(
+    "out", f"brainjax/synth/{anatomy.MAP_PATH.name}", "Where to write the label map."
+)
 _SPACING = flags.DEFINE_float("spacing", 1.6, "Voxel size of the map in mm.")
 _SITES = flags.DEFINE_integer("sites", 4000, "How many places a tumour may start from.")
 
@@ -180,9 +185,8 @@ def make_map(folder: pathlib.Path, spacing: float, sites: int) -> dict[str, np.n
     }
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Writes the file and prints what is in it."""
-    del argv
     arrays = make_map(pathlib.Path(_TEMPLATES.value), _SPACING.value, _SITES.value)
     np.savez_compressed(_OUT.value, **arrays)
     cubic_mm = (
@@ -197,5 +201,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.mark_flag_as_required("templates")
-    app.run(main)
+    entry.run(main)

@@ -23,8 +23,14 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Where result.json goes; default
 
 def main() -> None:
     """Verifies, writes, reports."""
-    from brainjax.datasets import lgg_builder
+    from brainjax.types import ConfigError
 
+    try:
+        from brainjax.datasets import lgg_builder
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"preparing needs {error.name}: pip install tensorflow-datasets tensorflow-cpu"
+        ) from error
     begun = time.perf_counter()
     folder = lgg_builder.prepare(_DATA_DIR.value, _OUTPUT.value, skip_bad=_SKIP_BAD.value)
     dataset = lgg_builder.load_prepared(_OUTPUT.value)

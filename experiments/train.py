@@ -38,6 +38,7 @@ _MAY_CHANGE = (
     "input.feed",
     "train.checkpoint_every",
     "train.log_every",
+    "train.keep",
     "infer.batch_size",
 )
 
@@ -66,7 +67,7 @@ def train(
     from brainjax.config import to_dict
     from brainjax.datasets import splits
     from brainjax.infer import release
-    from brainjax.infer.evaluate import evaluate
+    from brainjax.infer.evaluate import Scores, evaluate
     from brainjax.report import run_report
     from brainjax.train.loop import Trainer
     from brainjax.train.recipe import make_recipe
@@ -88,10 +89,8 @@ def train(
     trainer.run()
 
     step, variables = trainer.final()
-    # Without test patients the run is judged on those it was monitored with.
-    part = "test" if len(split.test) else "val"
-    rows = split.rows(part)
-    scores = evaluate(trainer.predictor, variables, trainer.source, rows, progress=not quiet)
+    # Without test patients the run is judged on those it was monitored with; without those, on nobody.
+    part = "test" if len(split.test) else "val" if len(split.val) else "none"
     facts = {
         "dataset": dataset.info.name,
         "licence": dataset.info.licence,
@@ -102,9 +101,15 @@ def train(
         "step": step,
         "protocol": split.protocol,
         "trained_on": trainer.trained_on,
-        "metrics": scores.metrics,
     }
+    # Before anything else that can fail.
     release.save(workdir / "model", release.Release(to_dict(config), facts, variables))
+    scores = Scores({}, [])
+    if part != "none":
+        rows = split.rows(part)
+        scores = evaluate(trainer.predictor, variables, trainer.source, rows, progress=not quiet)
+        facts["metrics"] = scores.metrics
+        release.save(workdir / "model", release.Release(to_dict(config), facts, variables))
     result = {
         "task": "segmentation",
         "name": config.name,
@@ -119,7 +124,10 @@ def train(
         "parameters": trainer.parameters,
         "seconds": round(time.perf_counter() - begun, 1),
     }
-    run_report.final(workdir, trainer, variables, run_report.Scored(rows, result))
+    entry.write(workdir, result)  # a picture that fails must not cost the result
+    run_report.curves(workdir, trainer)
+    if part != "none":
+        run_report.final(workdir, trainer, variables, run_report.Scored(rows, result))
     return result
 
 
@@ -134,7 +142,7 @@ def _claim(workdir: pathlib.Path, config: dict[str, Any]) -> None:
     path = workdir / "config.json"
     begun = any(p.name.isdigit() for p in workdir.glob("checkpoints/*"))
     if begun and path.exists():
-        changed = difference(json.loads(path.read_text()), config)
+        changed = difference(_completed(json.loads(path.read_text())), config)
         changed = [line for line in changed if not line.startswith(_MAY_CHANGE)]
         if changed:
             raise ConfigError(
@@ -145,6 +153,19 @@ def _claim(workdir: pathlib.Path, config: dict[str, Any]) -> None:
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(config, indent=2) + "\n")
     temporary.replace(path)
+
+
+def _completed(stored: dict[str, Any]) -> dict[str, Any]:
+    """An older run's config with the options that brainjax has got since, at their defaults."""
+    from brainjax.config import spec, to_dict
+    from brainjax.train.recipe import targets
+
+    sections = {
+        name: to_dict(spec(get(stored[name]["name"])))
+        for name, get in targets().items()
+        if name in stored
+    }
+    return {**stored, **{name: {**sections[name], **stored[name]} for name in sections}}
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pytest
 from ml_collections import ConfigDict
 from tiny import make_config, make_dataset
 
-from brainjax import losses
+from brainjax import losses, models
 from brainjax.config import bind, build, difference, from_dict, load, spec, to_dict
 from brainjax.lookup import lookup, nearest
 from brainjax.models import UNet
@@ -259,6 +259,7 @@ IMPOSSIBLE_RECIPES = [
     ({"augment": {"missing": 2.0}}, "is a probability"),
     ({"optimizer": {"learning_rate": 0.0}}, "must be a number above 0"),
     ({"schedule": {"warmup": 2.0}}, "warmup"),
+    ({"train": {"patience": -1}}, "use 0 to switch early stopping off"),
 ]
 
 
@@ -280,6 +281,9 @@ IMPOSSIBLE_FOR_DATA = [
     ({"augment": {"groups": 3}}, "Augment.groups=3 does not divide 2 channels"),
     ({"augment": {"flip": (0.5,)}}, "needs one value per axis"),
     ({"loss": spec(losses.categorical_hinge)}, "needs two classes or more; use 'bce'"),
+    ({"model": {"dtype": "bf16"}}, "--config.model makes no network for .*bf16"),
+    ({"model": {"features": (4, 0)}}, "--config.model makes no network"),
+    ({"model": {"dropout": 1.5}}, "dropout is 1.5; choose"),
 ]
 
 
@@ -290,6 +294,33 @@ def test_what_does_not_fit_the_data_is_refused_before_any_compile(sections, mess
     with pytest.raises(ConfigError, match=message) as e:
         recipe.batch_shape(make_dataset())
     assert "\n" not in str(e.value)
+
+
+def test_tfdata_without_tensorflow_is_refused_before_any_compile(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="needs tensorflow: pip install .*or choose memory"):
+        make_recipe(make_config(input={"feed": "tfdata"}))
+
+
+def test_an_option_that_is_needed_is_named():
+    with pytest.raises(ConfigError, match="LGG: .*'dir': set this option"):
+        make_recipe(override(make_config(), {"data.name": "LGG"}, targets()))
+
+
+def test_a_network_without_an_axis_name_is_given_none(monkeypatch):
+    class Plain(nn.Module):
+        num_classes: int = 1
+
+    monkeypatch.setattr(models, "Plain", Plain, raising=False)
+    monkeypatch.setattr(models, "__all__", [*models.__all__, "Plain"])
+    config = override(make_config(), {"model.name": "Plain"}, targets())
+    assert make_recipe(config).model == Plain()
+
+
+def test_a_number_that_may_be_whole_or_not_keeps_the_kind_it_was_written_in():
+    for text, value in (("0.25", 0.25), ("2", 2)):
+        split = override(make_config(), {"split.test": text}, targets()).split
+        assert split.test == value and type(split.test) is type(value)
 
 
 def test_a_classifier_is_no_segmentation_network():

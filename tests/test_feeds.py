@@ -13,7 +13,7 @@ import pytest
 from brainjax.data import Order, Source, feeds
 from brainjax.datasets.base import ArrayDataset, DatasetInfo
 from brainjax.preprocess.normalize import dataset_stats
-from brainjax.types import ConfigError
+from brainjax.types import ConfigError, DataError
 
 SIZES = (4, 1, 6)  # slices of each patient
 
@@ -240,6 +240,26 @@ def test_foreground_rows_are_balanced_over_patients():
     one_less = source.foreground(np.array([1, 7, 8]), balance=True)
     assert sorted(group[one_less]) == sorted([group[1]] * 2 + [group[7]] * 2)
     assert not len(source.foreground(np.array([0]), balance=True))
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda d: {"mask": d.mask[1:]}, "mask: has 10 rows, group has 11"),
+        (lambda d: {"group": d.group[::-1].copy()}, "not ordered by"),
+        (lambda d: {"position": np.zeros_like(d.position)}, "not ordered by"),
+        (lambda d: {"groups": d.groups[:1]}, "numbers a patient that groups does not name"),
+        (lambda d: {"mask": d.mask * 255}, "values beyond 0 and 1"),
+        (lambda d: {"image": np.where(d.image > 0, np.nan, 0)}, "are not finite: rows 0, 1"),
+        (lambda d: {"mask": d.mask[:, 1:]}, "differs in size"),
+        (lambda d: {"image": d.image[..., :1]}, "has 1 channel, info names"),
+        (lambda d: {"image": d.image[..., 0]}, "make it .N H W C."),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(change, message):
+    dataset = _source().dataset
+    with pytest.raises(DataError, match=message):
+        Source(dataclasses.replace(dataset, **change(dataset)), 1, "none")
 
 
 def test_feeds_are_chosen_by_name(monkeypatch):

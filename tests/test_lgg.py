@@ -227,7 +227,7 @@ def test_folders_without_patients_are_refused(tmp_path, download):
     with pytest.raises(DataError, match="no such folder"):
         LGG(str(tmp_path / "nowhere")).load()
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="no TCGA_\\* folders"):
+    with pytest.raises(DataError, match="no patients' folders and no slices"):
         LGG(str(tmp_path / "empty"), skip_bad=True).load()
     for path in download.glob("*/*_mask.tif"):
         path.unlink()
@@ -235,10 +235,20 @@ def test_folders_without_patients_are_refused(tmp_path, download):
         LGG(str(download), skip_bad=True).load()
 
 
-def test_long_lists_are_cut_with_a_count():
+def test_every_problem_is_listed_however_many():
     problems = [verify.Problem(f"file{i}", "is bad", "fix it") for i in range(50)]
-    text = verify.listing(problems, limit=20)
-    assert "20. file19" in text and "file20" not in text and "and 30 more" in text
+    lines = verify.listing(problems).splitlines()
+    assert len(lines) == 50 and lines[49] == "  50. file49: is bad; fix it"
+
+
+def test_a_patient_s_folder_may_have_any_name_and_other_folders_are_passed_over(download):
+    folder = sorted(download.glob("TCGA_*"))[0]
+    before = len(LGG(str(download)).load().groups)
+    folder.rename(download / "patient_65")
+    (download / "notes").mkdir()
+    (download / "notes" / "readme.txt").write_text("no slices")
+    groups = LGG(str(download)).load().groups
+    assert "patient_65" in groups and len(groups) == before
 
 
 def test_lookup_names_the_nearest():

@@ -2,6 +2,7 @@
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +14,7 @@ from brainjax import losses
 from brainjax.augment import Augment
 from brainjax.data.source import Source
 from brainjax.models import UNet
+from brainjax.models.layers import Dropout
 from brainjax.train import parallel
 from brainjax.train.state import create
 from brainjax.train.step import make_step
@@ -79,6 +81,30 @@ def test_both_drivers_agree_with_one_device(source, case):
         jax.tree.map(
             lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=2e-6), one, state
         )
+
+
+class DropNet(nn.Module):
+    """Dropout and nothing else to disagree about."""
+
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        x = Dropout(0.5, self.axis_name)(nn.Conv(4, (1, 1))(x), train=train)
+        return nn.Conv(1, (1, 1))(x)
+
+
+def test_dropout_does_not_depend_on_the_number_of_devices(source):
+    losses = [
+        [float(m["loss"]) for m in train(how, DropNet(), source, ROWS["all valid"])[1]]
+        for how in ("none", "pmap", "jit")
+    ]
+    np.testing.assert_allclose(losses[1:], [losses[0]] * 2, rtol=1e-5)
+    x = jnp.ones((3, 500))
+    drawn = Dropout(0.25).apply({}, x, train=True, rngs={"dropout": jax.random.key(0)})
+    assert set(np.unique(drawn)) == {0.0, np.float32(1 / 0.75)}
+    assert (drawn > 0).mean() == pytest.approx(0.75, abs=0.05)
+    assert (drawn[0] != drawn[1]).any()
 
 
 @pytest.mark.slow

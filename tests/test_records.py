@@ -1,5 +1,7 @@
 """Datasets read from disk behave as those in memory, and read no more than is asked for."""
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -100,6 +102,11 @@ def test_prepared_files_train_on_the_batches_of_the_folder(tmp_path):
             Image.fromarray(image).save(folder / f"{patient}_{number}.tif")
             Image.fromarray(mask).save(folder / f"{patient}_{number}_mask.tif")
     lgg_builder.prepare(str(tmp_path / "kaggle_3m"), str(tmp_path / "prepared"))
+    lgg_builder.prepare(str(tmp_path / "kaggle_3m"), str(tmp_path / "prepared"))  # once is enough
+    other = tmp_path / "other"
+    shutil.copytree(folder, other / folder.name)
+    with pytest.raises(DataError, match="prepared from other files.*another --output"):
+        lgg_builder.prepare(str(other), str(tmp_path / "prepared"))
     records = lgg_builder.data_source(str(tmp_path / "prepared"))
     disk = Source(from_records(records, lgg.INFO), 3, "zscore")
     held = Source(lgg.LGG(str(tmp_path / "kaggle_3m")).load(), 3, "zscore")

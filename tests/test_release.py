@@ -8,10 +8,11 @@ import ml_dtypes
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from tiny import make_config, make_dataset
+from tiny import ROOT, make_config, make_dataset
 
 from brainjax.config import to_dict
 from brainjax.infer import Segmenter, release
+from brainjax.report import card
 from brainjax.train.recipe import make_recipe
 from brainjax.types import CheckpointError, DataError
 
@@ -39,6 +40,29 @@ def test_float32_comes_back_exactly(stored, tmp_path):
     names = {"model.safetensors", "config.json", "SHA256SUMS", "MODEL_CARD.md"}
     assert {p.name for p in folder.iterdir()} == names
     assert (folder / "MODEL_CARD.md").read_text() == "# A model"
+
+
+RELEASED = sorted(p.parent for p in (ROOT / "checkpoints").glob("*/model.safetensors"))
+
+
+@pytest.mark.parametrize("folder", RELEASED, ids=lambda p: p.name)
+def test_what_ships_is_whole_small_and_runs(folder):
+    """An option renamed since the export would make every command on it fail."""
+    assert sum(p.stat().st_size for p in folder.iterdir() if p.is_file()) <= 8e6
+    model = Segmenter.load(folder)
+    channels = len(model.facts["channels"])
+    volume = np.random.default_rng(0).integers(0, 256, (2, 64, 64, channels), np.uint8)
+    with_grid = {**model.config.to_dict()}
+    with_grid["input"] = {**with_grid["input"], "size": 32}  # quick; the weights fit any grid
+    quick = Segmenter(with_grid, model.facts, model.variables)
+    mask = quick(volume)
+    assert mask.shape == (2, 64, 64) and mask.dtype == bool
+    card = (folder / "MODEL_CARD.md").read_text()
+    assert model.facts["licence"] in card and f"{model.facts['parameters']:,}" in card
+
+
+def test_something_ships():
+    assert RELEASED
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -166,3 +190,21 @@ def test_a_segmenter_refuses_what_it_was_not_trained_on(stored, tmp_path, volume
     with pytest.raises(DataError, match=message) as e:
         model(volume)
     assert "\n" not in str(e.value)
+
+
+def test_the_card_says_who_was_seen_and_where_training_began():
+    keys = [f"{key}{post}" for _, key in card._METRICS for post in ("", "_post")]
+    volume = {"n_slices": 3, "dice": 0.5, "dice_post": None}
+    facts = {
+        **FACTS,
+        **{"dataset": "tiny", "citation": "Nobody.", "licence": "none", "parameters": 12_345},
+        **{"step": 8, "protocol": "a split", "storage": "bfloat16", "exported": "2026-01-01"},
+        "metrics": {**dict.fromkeys(keys, 0.25), "n_volumes": 2, "n_slices": 6},
+        "per_volume": [{"group": "patient_0", **volume}, {"group": "patient_1", **volume}],
+    }
+    config = to_dict(make_config(train={"init": "checkpoints/first"}))
+    text = card.model_card("it", config, facts)
+    assert "(6 slices), 1 of whom trained it" in text and "12,345" in text
+    assert "Begun with the weights of `checkpoints/first`, then 8 steps" in text
+    text = card.model_card("it", to_dict(make_config()), {**facts, "trained_on": ["somebody"]})
+    assert "that took no part in training" in text and "Begun" not in text

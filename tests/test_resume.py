@@ -1,5 +1,6 @@
 """A run that is stopped anywhere and started again ends as if it had not been; so do its decisions."""
 
+import dataclasses
 import json
 import os
 import random
@@ -17,7 +18,7 @@ from brainjax.train import loop
 from brainjax.train.loop import Diverged, Trainer
 from brainjax.train.recipe import make_recipe
 from brainjax.train.signals import Interrupted
-from brainjax.types import CheckpointError
+from brainjax.types import CheckpointError, ConfigError
 
 CONFIG = make_config()  # 8 steps; evaluations after 4 and 8, checkpoints after 3, 4, 6 and 8
 
@@ -81,7 +82,7 @@ def test_the_uninterrupted_run_trains_and_keeps_the_newest_and_the_best(whole):
     ]
     assert whole.record.done and whole.record.evaluated == 8
     kept = {int(p.name) for p in (whole.workdir / "checkpoints").iterdir() if p.name.isdigit()}
-    assert kept == {8, whole.record.best_step}
+    assert kept == {6, 8, whole.record.best_step}
 
 
 def test_the_same_seed_twice_is_the_same_run_and_another_seed_is_not(whole, dataset, tmp_path):
@@ -126,6 +127,21 @@ def test_a_finished_run_is_not_trained_again(whole, dataset, monkeypatch):
     again.run()
     assert (whole.workdir / "metrics.jsonl").read_bytes() == before
     assert_same_run(again, whole)
+
+
+def test_a_run_is_not_gone_on_with_on_other_data(whole, dataset):
+    mask = dataset.mask.copy()
+    mask[4] = 1 - mask[4]
+    renamed = (*dataset.groups[:-1], "somebody else")
+    for other in ({"mask": mask}, {"groups": renamed}):
+        with pytest.raises(ConfigError, match="the data are not those that .* was begun with"):
+            trainer(dataclasses.replace(dataset, **other), whole.workdir)
+
+
+def test_early_stopping_without_validation_patients_is_refused(dataset, tmp_path):
+    config = make_config(train={"patience": 2}, split={"val": 0})
+    with pytest.raises(ConfigError, match="needs validation patients: set --config.split.val"):
+        trainer(dataset, tmp_path, config)
 
 
 def test_devices_may_change_between_parts_of_a_run(whole, dataset, tmp_path, monkeypatch):

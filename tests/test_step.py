@@ -119,6 +119,15 @@ def test_a_gradient_that_is_not_finite_skips_the_step_though_the_loss_is(source)
     same(after.variables, state.variables)
 
 
+def test_an_update_that_is_not_finite_skips_the_step_though_the_gradient_is(source):
+    tx = optax.chain(TX, optax.scale(jnp.inf))
+    step = jax.jit(make_step(model(), losses.bce_dice, tx, size=0))
+    state = create(model(), tx, jax.random.key(0), (1, 16, 16, 2))
+    after, metrics = step(state, source.gather(np.array([1, 2])), jax.random.key(1))
+    assert np.isfinite(metrics["grad_norm"]) and after.skipped == 1
+    same(after.variables, state.variables)
+
+
 def test_averaged_weights_follow_the_formula_and_are_the_weights_when_off(source, plain_step):
     state, key, raw = start(model()), jax.random.key(1), source.gather(np.array([1, 2, 4]))
     expected = state.variables

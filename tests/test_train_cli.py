@@ -8,17 +8,7 @@ import sys
 import time
 
 import pytest
-from tiny import ROOT, clean_environment
-
-TINY = [
-    *("--config=configs/transunet.py", "--config.data.subjects=4", "--config.data.slices=8"),
-    *("--config.data.size=32", "--config.split.test=1", "--config.split.val=1"),
-    *("--config.train.steps=6", "--config.train.batch_size=4", "--config.train.eval_every=3"),
-    *("--config.train.log_every=2", "--config.model.width=16", "--config.model.depth=1"),
-    # Compiles in half the time without these.
-    *("--config.augment.elastic=0", "--config.augment.lowres=0", "--config.augment.bias=0"),
-    "--config.input.feed=memory",
-]
+from tiny import ROOT, TINY, clean_environment
 
 
 def run(module, *flags, env=None):
@@ -157,6 +147,30 @@ def test_a_config_that_failed_may_be_corrected_in_place(tmp_path):
     _claim(tmp_path, config)
     _claim(tmp_path, {"input": {"size": 8}})
     assert from_dict(json.loads((tmp_path / "config.json").read_text())).input.size == 8
+
+
+def test_an_older_run_s_config_gets_the_options_that_came_since(tmp_path):
+    from brainjax.config import load, to_dict
+    from brainjax.types import ConfigError
+    from experiments.train import _claim
+
+    config = to_dict(load(str(ROOT / "configs/transunet.py")))
+    older = {**config, "train": {k: v for k, v in config["train"].items() if k != "init"}}
+    (tmp_path / "checkpoints" / "3").mkdir(parents=True)
+    (tmp_path / "config.json").write_text(json.dumps(older))
+    _claim(tmp_path, config)
+    config["train"]["init"] = "another"
+    with pytest.raises(ConfigError, match="train.init: '' -> 'another'"):
+        _claim(tmp_path, config)
+
+
+def test_a_run_on_all_patients_keeps_its_model_and_says_that_it_was_not_scored(tmp_path):
+    flags = ("--config.split.test=0", "--config.split.val=0", "--config.train.steps=2")
+    done = run("train", *TINY, *flags, f"--workdir={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    result = result_of(done)
+    assert (result["split"], result["metrics"], result["per_volume"]) == ("none", {}, [])
+    assert (tmp_path / "model" / "model.safetensors").is_file()
 
 
 def test_evaluate_without_a_model_is_one_line(tmp_path):

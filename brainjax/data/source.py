@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from brainjax.datasets import verify
 from brainjax.datasets.base import ArrayDataset
 from brainjax.preprocess.normalize import dataset_stats
 
@@ -56,6 +57,13 @@ class Source:
     """
 
     def __init__(self, dataset: ArrayDataset, context: int, normalize: str):
+        """Checks the dataset and measures every patient's intensities.
+
+        Raises:
+            ConfigError: there is no such normalisation.
+            DataError: the dataset's arrays do not fit each other, or hold what is not finite.
+        """
+        verify.check_arrays(dataset)
         self.dataset = dataset
         self.neighbours = dataset.neighbours(context)
         shift, scale = dataset_stats(dataset, normalize)

@@ -59,6 +59,9 @@ class ArrayDataset:
 
         Returns:
             [N context] int32; the first and last slice of a volume repeat themselves at its ends.
+
+        Raises:
+            ValueError: `context` is even or below 1.
         """
         if context < 1 or context % 2 == 0:
             raise ValueError(f"context must be an odd number of slices, got {context}")

@@ -236,20 +236,29 @@ def _difference(a: np.ndarray, b: np.ndarray) -> float:
 def _patient_folders(directory: str | os.PathLike) -> list[pathlib.Path]:
     root = pathlib.Path(directory).expanduser()
     if not root.is_dir():
-        raise DataError(f"{root}: no such folder; pass the unpacked LGG download")
+        raise DataError(
+            f"{root}: no such folder; pass the unpacked LGG download by --config.data.dir or --data_dir"
+        )
     for inner in ("kaggle_3m", "lgg-mri-segmentation/kaggle_3m", "lgg_mri_segmentation/kaggle_3m"):
         if (root / inner).is_dir():
             root = root / inner
             break
-    folders = sorted(p for p in root.iterdir() if p.is_dir() and p.name.startswith("TCGA_"))
-    if not folders and any(_SLICE.fullmatch(p.name) for p in root.iterdir()):
+    # An empty TCGA folder is a problem to report, any other is none of ours.
+    inside = sorted(p for p in root.iterdir() if p.is_dir())
+    folders = [p for p in inside if p.name.startswith("TCGA_") or _holds_slices(p)]
+    if not folders and _holds_slices(root):
         folders = [root.resolve()]  # one patient's own folder; '.' must still yield its name
     if not folders:
         raise DataError(
-            f"{root}: holds no TCGA_* folders and no slices; "
-            "pass the folder that contains kaggle_3m"
+            f"{root}: holds no patients' folders and no slices; "
+            "pass the folder that contains kaggle_3m, by --config.data.dir or --data_dir"
         )
     return folders
+
+
+def _holds_slices(folder: pathlib.Path) -> bool:
+    names = (path.name for path in folder.iterdir())
+    return any(_SLICE.fullmatch(name) and not name.startswith(".") for name in names)
 
 
 def _common_size(slices: list[Slice]) -> tuple[int, int]:

@@ -8,6 +8,7 @@ Everything is one TFDS split, `slices`; who trains on what is decided by `splits
 """
 
 import dataclasses
+import hashlib
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from brainjax.datasets.base import ArrayDataset
-from brainjax.datasets.lgg import INFO, LGG, SEQUENCES
+from brainjax.datasets.lgg import INFO, LGG, SEQUENCES, find_slices
 from brainjax.types import ConfigError, DataError
 
 SPLIT = "slices"  # TFDS reserves the name 'all'
@@ -82,7 +83,7 @@ class LggMri(tfds.core.GeneratorBasedBuilder):
 
 
 def prepare(source_dir: str, data_dir: str, *, skip_bad: bool = False) -> str:
-    """Verifies, decodes and writes the data set; does nothing if that was finished before.
+    """Verifies, decodes and writes the data set; does nothing if the same files were prepared before.
 
     TFDS writes into a directory marked incomplete and renames it at the very end, so that an
     interrupted preparation is never found by `load_prepared`; calling this again starts afresh.
@@ -96,10 +97,22 @@ def prepare(source_dir: str, data_dir: str, *, skip_bad: bool = False) -> str:
         The folder of the prepared version, inside `data_dir`.
 
     Raises:
-        DataError: there are bad files; the message lists them all.
+        DataError: there are bad files, which the message lists; or `data_dir` holds what was prepared from
+            other files.
     """
     _hide_gpus()
     builder = LggMri(source_dir=source_dir, skip_bad=skip_bad, data_dir=_absolute(data_dir))
+    # TFDS takes whatever was finished in that place for this data set. Written first, so that
+    # there is no finished preparation without it.
+    finished = pathlib.Path(builder.data_path)
+    stamp, path = _stamp(source_dir, skip_bad), finished.parent / f"{finished.name}.source"
+    if (finished / "dataset_info.json").is_file() and path.is_file() and path.read_text() != stamp:
+        raise DataError(
+            f"{finished} was prepared from other files, or they have changed since; choose another "
+            f"--output, or delete that folder"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(stamp)
     builder.download_and_prepare(
         download_config=tfds.download.DownloadConfig(
             register_checksums=False, try_download_gcs=False, manual_dir=_absolute(source_dir)
@@ -161,6 +174,17 @@ def load_prepared(data_dir: str, *, sequences: str = "all") -> ArrayDataset:
         position=position,
         groups=tuple(groups.tolist()),
     )
+
+
+def _stamp(source_dir: str, skip_bad: bool) -> str:
+    """A hash of the names and contents of all files that are to be prepared."""
+    slices, problems = find_slices(source_dir)
+    digest = hashlib.sha256(repr((skip_bad, len(problems))).encode())
+    for item in slices:
+        digest.update(repr((item.patient, item.number)).encode())
+        for path in (item.image, item.mask):
+            digest.update(hashlib.sha256(pathlib.Path(path).read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def _hide_gpus() -> None:

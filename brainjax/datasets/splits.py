@@ -6,6 +6,7 @@ those: not on the order of files, the machine, or a random generator's version.
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -58,6 +59,20 @@ class Split:
         if not len(rows):
             raise ConfigError(f"{self.name} leaves {part} empty; give it a size above 0")
         return rows
+
+
+def fingerprint(dataset: ArrayDataset, split: Split) -> str:
+    """A short hash of what a run depends on: each part's patients and slices, their order, and the masks.
+
+    The images are left out: they may be large and lie on disk, and where the same slices of the same patients have the
+    same masks, they are the same.
+    """
+    digest = hashlib.sha256()
+    digest.update(json.dumps([list(dataset.groups), dataset.image.shape]).encode())
+    arrays = (dataset.group, dataset.position, dataset.mask)
+    for array in (*arrays, *(getattr(split, part) for part in PARTS)):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()[:16]
 
 
 def by_patient(

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from brainjax.datasets.base import ArrayDataset
 from brainjax.types import DataError
 
-SKIP_FLAG = "--config.data.skip_bad=True"
-MAX_LISTED = 20
+SKIP_FLAG = "--config.data.skip_bad=True (of experiments.train; elsewhere --skip_bad)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,12 +57,9 @@ class Report:
         ]
 
 
-def listing(problems: Sequence[Problem], *, limit: int = MAX_LISTED) -> str:
-    """Numbers the problems, one a line; those beyond `limit` are only counted."""
-    lines = [f"  {i}. {problem}" for i, problem in enumerate(problems[:limit], start=1)]
-    if len(problems) > limit:
-        lines.append(f"  ... and {len(problems) - limit} more")
-    return "\n".join(lines)
+def listing(problems: Sequence[Problem]) -> str:
+    """Numbers the problems, one a line: all of them, so that they can be fixed in one go."""
+    return "\n".join(f"  {i}. {problem}" for i, problem in enumerate(problems, start=1))
 
 
 def settle(name: str, problems: Sequence[Problem], *, good: int, skip_bad: bool) -> None:
@@ -130,6 +127,47 @@ def mask_problems(path: str, mask: np.ndarray, *, size: tuple[int, int]) -> list
         what = f"mask is not binary: {grey.size} values are neither 0 nor 255, such as {shown}"
         problems.append(Problem(path, what, "threshold it, to 0 and 255"))
     return problems
+
+
+def check_arrays(dataset: ArrayDataset) -> None:
+    """Checks arrays that no loader of this package made.
+
+    Raises:
+        DataError: they do not fit each other, or hold what would silently make wrong numbers; all is listed.
+    """
+    name, problems = dataset.info.name, []
+
+    def report(bad: bool, part: str, what: str, fix: str) -> None:
+        if bad:
+            problems.append(Problem(f"{name}.{part}", what, fix))
+
+    image, mask, group = dataset.image, dataset.mask, dataset.group
+    n = len(group)
+    for part in ("image", "mask", "position"):
+        found = len(getattr(dataset, part))
+        report(found != n, part, f"has {found} rows, group has {n}", "give one row a slice")
+    report(len(image.shape) != 4, "image", f"has shape {image.shape}", "make it [N H W C]")
+    report(len(mask.shape) != 4, "mask", f"has shape {mask.shape}", "make it [N H W K]")
+    if problems:
+        raise DataError(f"{name}: the arrays do not fit\n{listing(problems)}")
+    sizes = f"{image.shape[1:3]} and {mask.shape[1:3]}"
+    report(image.shape[1:3] != mask.shape[1:3], "mask", f"differs in size: {sizes}", "resample it")
+    channels, classes = len(dataset.info.channels), len(dataset.info.classes)
+    for part, array, count in (("image", image, channels), ("mask", mask, classes)):
+        what = f"has {_channels(array.shape[-1])}, info names {count}"
+        report(array.shape[-1] != count, part, what, "name each of them in info")
+    same = np.diff(group) == 0
+    ordered = (np.diff(group) >= 0).all() and (np.diff(dataset.position)[same] > 0).all()
+    report(not ordered, "group", "is not ordered by (group, position)", "sort all arrays so")
+    known = n == 0 or (group.min() >= 0 and group.max() < len(dataset.groups))
+    report(not known, "group", "numbers a patient that groups does not name", "name all patients")
+    report(n > 0 and mask.max() > 1, "mask", "holds values beyond 0 and 1", "threshold it")
+    if isinstance(image, np.ndarray) and image.dtype.kind == "f":
+        bad = ~np.isfinite(image).all(axis=(1, 2, 3))
+        rows = _listed(np.flatnonzero(bad)[:5].tolist())
+        report(bad.any(), "image", f"{bad.sum()} slices are not finite: rows {rows}", "repair them")
+    if problems:
+        raise DataError(f"{name}: the arrays do not fit\n{listing(problems)}")
 
 
 def shared_groups(parts: Mapping[str, Iterable[str]]) -> list[Problem]:

@@ -95,7 +95,13 @@ class Predictor:
     def batches(
         self, variables: Any, source: Source, rows: np.ndarray
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yields (rows [b], probabilities [b H W K] float32) over `rows`, padding left out."""
+        """Yields (rows [b], probabilities [b H W K] float32) over `rows`, padding left out.
+
+        Args:
+            variables: the network's.
+            source: the dataset.
+            rows: [n] row numbers, in any order.
+        """
         size = self.options.batch_size
         for first in range(0, len(rows), size):
             part = rows[first : first + size]

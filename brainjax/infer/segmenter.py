@@ -69,7 +69,7 @@ class Segmenter:
         """
         channels = self.facts["channels"]
         volume = np.asarray(volume)
-        if volume.ndim != 4 or volume.shape[-1] != len(channels):
+        if volume.ndim != 4 or not len(volume) or volume.shape[-1] != len(channels):
             raise DataError(
                 f"volume has shape {volume.shape}; this model wants [slices, height, width, "
                 f"{len(channels)}] with channels {', '.join(channels)}"

@@ -48,6 +48,9 @@ def counts(pred_mask: jax.Array, mask: jax.Array, valid: jax.Array | None = None
 
     Returns:
         Counts of [B C] int32, good for 2^31 voxels per example.
+
+    Raises:
+        ValueError: the shapes differ or have no channel axis.
     """
     if pred_mask.shape != mask.shape or mask.ndim < 2:
         raise ValueError(

@@ -8,7 +8,7 @@ import jax
 
 from brainjax.models.attention import AttentionGate
 from brainjax.models.conv import Conv, UpConv
-from brainjax.models.layers import ConvNormAct, Norm, activate, resize
+from brainjax.models.layers import ConvNormAct, Dropout, Norm, activate, resize
 from brainjax.types import ConfigError
 
 UPSAMPLES = ("transpose", "resize", "linear")
@@ -40,8 +40,8 @@ class Floor(nn.Module):
                 block = ConvNormAct(module.features, name=f"block{i}", **module.common)
                 inputs = (block(*inputs, train=train),)
                 if module.dropout and i == 0:
-                    drop = nn.Dropout(module.dropout, deterministic=not train)
-                    inputs = (drop(inputs[0]),)
+                    drop = Dropout(module.dropout, module.common["axis_name"])
+                    inputs = (drop(inputs[0], train=train),)
             return inputs[0]
 
         return (nn.remat(stack) if self.remat else stack)(self, *inputs)

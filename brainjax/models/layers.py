@@ -51,6 +51,37 @@ class Norm(nn.Module):
         raise ConfigError(f"unknown norm {self.kind!r}; choose one of {', '.join(NORMS)}")
 
 
+class Dropout(nn.Module):
+    """Dropout (Srivastava et al. 2014) whose masks belong to the examples of the global batch.
+
+    `nn.Dropout` draws one mask for all that it is given. Under pmap that is a device's share, so that the masks
+    would depend on the number of devices; here example i of the batch draws the same wherever it is computed.
+
+    Attributes:
+        rate: probability that an activation is set to 0, in [0, 1); the others are scaled up.
+        axis_name: the mapped axis that divides the batch, under pmap.
+
+    Raises:
+        ConfigError: a rate out of range.
+    """
+
+    rate: float
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """[B ..] -> [B ..]; the identity unless `train`."""
+        if not 0 <= self.rate < 1:
+            raise ConfigError(f"dropout is {self.rate}; choose 0.0 or more, and less than 1.0")
+        if not train or not self.rate:
+            return x
+        first = 0 if self.axis_name is None else lax.axis_index(self.axis_name) * len(x)
+        key = self.make_rng("dropout")
+        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(len(x)))
+        keep = jax.vmap(lambda k: jax.random.bernoulli(k, 1 - self.rate, x.shape[1:]))(keys)
+        return jnp.where(keep, x / (1 - self.rate), 0).astype(x.dtype)
+
+
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": nn.relu,
     "leaky_relu": nn.leaky_relu,
@@ -60,7 +91,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 
 
 def activate(x: jax.Array, name: str) -> jax.Array:
-    """Applies the activation called `name`."""
+    """Applies the activation called `name` to x of any shape; ConfigError if there is none."""
     if name not in ACTIVATIONS:
         raise ConfigError(f"unknown activation {name!r}; choose one of {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[name](x)

@@ -130,6 +130,7 @@ class TransUNet(nn.Module):
             dropout=self.dropout,
             dtype=self.dtype,
             remat=self.remat,
+            axis_name=self.axis_name,
             name="transformer",
         )
         x, _ = transformer(bottom, train=train)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from brainjax.models.conv import Conv
-from brainjax.models.layers import check_divisible
+from brainjax.models.layers import Dropout, check_divisible
 from brainjax.types import ConfigError
 
 
@@ -46,12 +46,14 @@ class TransformerBlock(nn.Module):
         mlp_ratio: hidden width of the MLP over D.
         dropout: rate after attention and after either layer of the MLP.
         dtype: compute dtype; parameters stay float32.
+        axis_name: mapped axis that divides the batch.
     """
 
     heads: int
     mlp_ratio: int = 4
     dropout: float = 0.0
     dtype: str = "float32"
+    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -61,7 +63,7 @@ class TransformerBlock(nn.Module):
             return nn.LayerNorm(epsilon=1e-6, dtype=self.dtype, name=name)(x)
 
         def drop(x: jax.Array) -> jax.Array:
-            return nn.Dropout(self.dropout, deterministic=not train)(x)
+            return Dropout(self.dropout, self.axis_name)(x, train=train)
 
         width = x.shape[-1]
         y = SelfAttention(self.heads, self.dtype, name="attention")(norm(x, "norm1"))
@@ -88,6 +90,7 @@ class Transformer(nn.Module):
         dropout: rate after the position embedding, attention and the MLP's layers.
         dtype: compute dtype; parameters stay float32.
         remat: recompute each block in the backward pass, to save memory.
+        axis_name: mapped axis that divides the batch.
     """
 
     width: int = 768
@@ -99,6 +102,7 @@ class Transformer(nn.Module):
     dropout: float = 0.0
     dtype: str = "float32"
     remat: bool = False
+    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array | None]:
@@ -129,11 +133,11 @@ class Transformer(nn.Module):
             token += self.param("class_position", init.normal(0.02), (self.width,), jnp.float32)
             first = jnp.broadcast_to(token.astype(x.dtype), (x.shape[0], 1, self.width))
             x = jnp.concatenate([first, x], axis=1)
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        x = Dropout(self.dropout, self.axis_name)(x, train=train)
 
         def block(module: nn.Module, x: jax.Array, name: str) -> jax.Array:
             layer = TransformerBlock(
-                self.heads, self.mlp_ratio, self.dropout, self.dtype, name=name
+                self.heads, self.mlp_ratio, self.dropout, self.dtype, self.axis_name, name=name
             )
             return layer(x, train=train)
 
@@ -162,7 +166,7 @@ class ViT(nn.Module):
 
     Attributes:
         num_classes: logits K.
-        width, depth, heads, mlp_ratio, patch, dropout, dtype, remat: as in `Transformer`.
+        width, depth, heads, mlp_ratio, patch, dropout, dtype, remat, axis_name: as in `Transformer`.
         class_token: classify from a class token; otherwise from the mean over the grid.
     """
 
@@ -176,6 +180,7 @@ class ViT(nn.Module):
     dropout: float = 0.0
     dtype: str = "float32"
     remat: bool = False
+    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -190,6 +195,7 @@ class ViT(nn.Module):
             self.dropout,
             self.dtype,
             self.remat,
+            self.axis_name,
             name="encoder",
         )
         grid, token = encoder(x, train=train)

@@ -40,7 +40,7 @@ def prepare(raw: Batch, size: int) -> dict[str, jax.Array]:
 
 
 def restore(logits: jax.Array, native: tuple[int, int]) -> jax.Array:
-    """Logits on the working grid -> the native grid, by linear interpolation."""
+    """Logits [B h w K] on the working grid -> [B *native K], by linear interpolation."""
     if logits.shape[1:3] == tuple(native):
         return logits
     shape = (logits.shape[0], *native, logits.shape[-1])

@@ -26,7 +26,7 @@ slice is seen with its {context} neighbours.
 
 ## Scores
 
-Protocol: {protocol}. Measured on {n_volumes} patients ({n_slices} slices) that took no part in training, on the
+Protocol: {protocol}. Measured on {n_volumes} patients ({n_slices} slices){independent}, on the
 native grid, {exported}. Where prediction and truth are both empty a slice counts as {empty!r}.
 
 | metric | as predicted | after 3D clean-up |
@@ -41,7 +41,7 @@ Per patient:
 
 ## Training
 
-{steps} steps of {batch_size} slices at {size}, loss `{loss}`, optimizer `{optimizer}`, on {n_train} patients of {dataset};
+{beginning}{steps} steps of {batch_size} slices at {size}, loss `{loss}`, optimizer `{optimizer}`, on {n_train} patients of {dataset};
 their names are in `config.json` under `facts.trained_on`, beside every option of the run.
 
 ## Data and licence
@@ -50,9 +50,8 @@ their names are in `config.json` under `facts.trained_on`, beside every option o
 
 ## Limits
 
-Trained on one public collection of one disease; other scanners, protocols and diseases are untested. Patients whose
-lesion is faint or tiny are missed most (see the table above). The mask is the abnormality on FLAIR, not the tumour's
-histological border.
+Trained on {dataset} alone; other scanners, protocols and diseases are untested. The table above shows the patients
+on whom it does badly. The mask is what the annotators of {dataset} outlined, nothing else.
 """
 
 _METRICS = (
@@ -85,6 +84,9 @@ def model_card(name: str, config: dict[str, Any], facts: dict[str, Any]) -> str:
         for v in facts["per_volume"]
     ]
     size = config["input"]["size"]
+    tested = {v["group"] for v in facts["per_volume"]}
+    seen = tested & set(facts["trained_on"])
+    init = config["train"].get("init")
     return _CARD.format(
         name=name,
         model=config["model"]["name"],
@@ -98,6 +100,10 @@ def model_card(name: str, config: dict[str, Any], facts: dict[str, Any]) -> str:
         n_volumes=metrics["n_volumes"],
         n_slices=metrics["n_slices"],
         exported=facts["exported"],
+        independent=f", {len(seen)} of whom trained it"
+        if seen
+        else " that took no part in training",
+        beginning=f"Begun with the weights of `{init}`, then " if init else "",
         empty=config["infer"]["empty"],
         rows="\n".join(rows),
         volumes="\n".join(volumes),

@@ -44,11 +44,15 @@ def training_batch(workdir: pathlib.Path, trainer: Any) -> None:
     figures.batch(workdir / "batch.png", image, mask)
 
 
-def final(workdir: pathlib.Path, trainer: Any, variables: Any, scored: Scored) -> None:
-    """`curves.png`, `samples.png` and `volumes.png` of a run that is over; samples to TensorBoard too."""
+def curves(workdir: pathlib.Path, trainer: Any) -> None:
+    """`curves.png`: loss and scores by step."""
     figures.learning_curves(
         workdir / "curves.png", runs.read(workdir).lines, monitor=trainer.options.monitor
     )
+
+
+def final(workdir: pathlib.Path, trainer: Any, variables: Any, scored: Scored) -> None:
+    """`samples.png` and `volumes.png` of a run that is over; samples to TensorBoard too."""
     picture = scores(workdir, trainer.predictor, variables, trainer.source, scored)
     trainer.show("samples", picture)
 

@@ -1,15 +1,18 @@
-"""Checkpoints of a run: the newest and the best, through orbax, restored only when whole.
+"""Checkpoints of a run: the two newest and the best, through orbax, restored only when whole.
 
 A save goes to a temporary directory that is renamed when complete, so a run killed at any moment leaves the last
-finished checkpoint intact.
+finished checkpoint intact. A checksum of all numbers is stored beside them: orbax itself reads a file with flipped
+bits without a word.
 """
 
 import pathlib
 import shutil
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from brainjax.train.state import TrainState
@@ -62,7 +65,8 @@ class Checkpoints:
         if step in self._manager.all_steps():
             return
         args = ocp.args.Composite(
-            state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record)
+            state=ocp.args.StandardSave(state),
+            record=ocp.args.JsonSave({"loop": record, "crc32": _checksum(state)}),
         )
         self._keep.best = best
         self.wait()
@@ -125,7 +129,13 @@ class Checkpoints:
                 f"({_line(error)}); delete that folder to go back to an older one, or check that "
                 f"--config is the run's own"
             ) from error
-        return found["state"], found["record"]
+        state, record = found["state"], found["record"]
+        if record.get("crc32") != _checksum(state):
+            raise CheckpointError(
+                f"checkpoint {self.directory / str(step)} is damaged: its numbers do not match their checksum; "
+                f"delete that folder to go back to an older one"
+            )
+        return state, record["loop"]
 
     def close(self) -> None:
         """Waits for pending saves and releases the directory."""
@@ -136,14 +146,22 @@ class Checkpoints:
 class _NewestAndBest:
     """orbax's question which checkpoints to keep, answered from the loop's record.
 
-    Its own policies read scores that it stores beside each checkpoint, a second truth about which one is best.
+    The second newest is what is left when the newest turns out to be damaged. orbax's own policies read scores that it stores beside each checkpoint, a second truth about which one is best.
     """
 
     best: int | None = None
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        newest = max((c.step for c in checkpoints), default=None)
-        return [c.step in (newest, self.best) for c in checkpoints]
+        newest = sorted(c.step for c in checkpoints)[-2:]
+        return [c.step in (*newest, self.best) for c in checkpoints]
+
+
+def _checksum(state: TrainState) -> int:
+    """CRC-32 over all arrays, in the order of the tree."""
+    total = 0
+    for leaf in jax.tree.leaves(state):
+        total = zlib.crc32(np.ascontiguousarray(leaf).view(np.uint8).reshape(-1), total)
+    return total
 
 
 def _line(error: Exception) -> str:

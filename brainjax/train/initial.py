@@ -46,10 +46,22 @@ def start_from(
                 f"--config.train.init={directory} was trained on {len(both)} of the patients to be validated or "
                 f"tested ({', '.join(both[:3])}{', ...' if len(both) > 3 else ''}): keep the split of that run"
             )
-    _check_same(directory, state.variables, model.variables)
-    variables = jax.tree.map(jnp.asarray, model.variables)
+    found = _on_grids_of(state.variables, model.variables)
+    _check_same(directory, state.variables, found)
+    variables = jax.tree.map(jnp.asarray, found)
     # Two copies: a training step gives the buffers of its argument away.
     return state.replace(variables=variables, ema=jax.tree.map(jnp.copy, variables)), sorted(seen)
+
+
+def _on_grids_of(wanted: Any, found: Any) -> Any:
+    """Position embeddings [*grid D] interpolated to this run's grid, as `Transformer` does at inference."""
+    wanted, found = (flax.traverse_util.flatten_dict(tree, sep="/") for tree in (wanted, found))
+    for name, value in found.items():
+        grid = wanted[name].shape if name in wanted else value.shape
+        same_kind = value.ndim == len(grid) and value.shape[-1] == grid[-1]
+        if name.endswith("/position") and same_kind and value.shape != grid:
+            found[name] = jax.image.resize(value, grid, method="linear", antialias=False)
+    return flax.traverse_util.unflatten_dict(found, sep="/")
 
 
 def _check_same(directory: str | pathlib.Path, wanted: Any, found: Any) -> None:

@@ -16,7 +16,7 @@ from brainjax.data import feeds
 from brainjax.data.order import Order
 from brainjax.data.source import Source
 from brainjax.datasets.base import ArrayDataset
-from brainjax.datasets.splits import Split
+from brainjax.datasets.splits import Split, fingerprint
 from brainjax.infer.evaluate import evaluate
 from brainjax.infer.predictor import Predictor
 from brainjax.train import parallel
@@ -27,7 +27,7 @@ from brainjax.train.recipe import Recipe
 from brainjax.train.signals import Interrupted, StopRequest
 from brainjax.train.state import TrainState, count_parameters, create
 from brainjax.train.step import make_step
-from brainjax.types import BrainjaxError
+from brainjax.types import BrainjaxError, CheckpointError, ConfigError
 
 
 class Diverged(BrainjaxError):
@@ -49,6 +49,7 @@ class Record:
         evaluated: step of the last evaluation; one that is due and was cut short is made up for on resuming.
         done: whether training is over (all steps taken, or stopped early).
         inherited: patients who trained the weights that the run began with.
+        data: fingerprint of the slices and of who trains, validates and tests.
     """
 
     best: float | None = None
@@ -57,6 +58,7 @@ class Record:
     evaluated: int = 0
     done: bool = False
     inherited: list[str] = dataclasses.field(default_factory=list)
+    data: str = ""
 
 
 class Trainer:
@@ -86,6 +88,11 @@ class Trainer:
             ConfigError: recipe and dataset do not fit, before anything is compiled.
             CheckpointError: the newest checkpoint, or the one to begin with, is damaged or missing.
         """
+        if recipe.train.patience and not len(split.val):
+            raise ConfigError(
+                "early stopping needs validation patients: set --config.split.val, or "
+                "--config.train.patience=0"
+            )
         self.recipe, self.split, self.seed = recipe, split, seed
         self.workdir, self.quiet = workdir, quiet
         self.options = recipe.train
@@ -96,10 +103,15 @@ class Trainer:
         self.state: TrainState = create(
             recipe.plain_model, recipe.tx, jax.random.fold_in(self.key, 1 << 31), (1, *shape[1:])
         )
-        self.record = Record()
+        self.record = Record(data=fingerprint(dataset, split))
         self.checkpoints = Checkpoints(workdir / "checkpoints")
         if self.checkpoints.latest is not None:
             self.state, record = self.checkpoints.restore(self.state)
+            if record["data"] != self.record.data:
+                raise ConfigError(
+                    f"the data are not those that {workdir} was begun with: other slices, masks or "
+                    f"patients would move between training and test; choose another --workdir"
+                )
             self.record = Record(**record)
         elif self.options.init:
             self.state, seen = start_from(self.options.init, self.state, dataset, split)
@@ -282,5 +294,10 @@ class Trainer:
         step = self.record.best_step
         if self.options.keep == "last" or step is None or step == int(self.state.step):
             return int(self.state.step), self.averaged
-        state, _ = self.checkpoints.restore(self.state, step)
+        try:
+            state, _ = self.checkpoints.restore(self.state, step)
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"the best checkpoint is lost ({error}); --config.train.keep=last takes the last weights"
+            ) from error
         return step, parallel.on_one_device(state.ema)

@@ -48,6 +48,10 @@ class TrainOptions:
                 raise ConfigError(
                     f"--config.train.{name} must be 1 or more, got {getattr(self, name)}"
                 )
+        if self.patience < 0:
+            raise ConfigError(
+                f"--config.train.patience={self.patience}; use 0 to switch early stopping off"
+            )
         if not 0 <= self.ema < 1:
             raise ConfigError(f"--config.train.ema must be in [0, 1), got {self.ema}")
         if self.keep not in ("best", "last"):

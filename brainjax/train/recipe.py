@@ -1,6 +1,7 @@
 """From a config to the objects of a run: every name looked up and every combination checked, nothing compiled."""
 
 import dataclasses
+import importlib.util
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ import optax
 from ml_collections import ConfigDict
 
 from brainjax import augment, datasets, losses, models, optim
-from brainjax.config import bind, build
+from brainjax.config import bind, build, options
 from brainjax.data import feeds
 from brainjax.data.source import Input, Source
 from brainjax.datasets import splits
@@ -99,9 +100,15 @@ class Recipe:
         key = jax.eval_shape(lambda: jax.random.key(0))
         keys = jax.ShapeDtypeStruct(shape[:1], key.dtype)
         jax.eval_shape(self.augment.batch, keys, image, mask)
-        logits, _ = jax.eval_shape(
-            lambda key, x: self.plain_model.init_with_output(key, x, train=False), key, image
-        )
+        try:
+            logits, _ = jax.eval_shape(
+                lambda key, x: self.plain_model.init_with_output(key, x, train=False), key, image
+            )
+        except (TypeError, ValueError, ArithmeticError) as error:
+            raise ConfigError(
+                f"--config.model makes no network for {_by(image)}: "
+                f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+            ) from error
         if logits.shape != mask.shape:
             raise ConfigError(
                 f"{type(self.plain_model).__name__} gives {_by(logits)} for masks of {_by(mask)}; set "
@@ -147,8 +154,11 @@ def make_recipe(config: ConfigDict) -> Recipe:
         )
     if input.context < 1 or input.context % 2 == 0:
         raise ConfigError(f"--config.input.context must be odd, got {input.context}")
-    axis = parallel.axis_name(train.parallel)
-    options = {k: v for k, v in config.optimizer.items() if k != "name"}
+    if input.feed == "tfdata" and importlib.util.find_spec("tensorflow") is None:
+        raise ConfigError(
+            "--config.input.feed=tfdata needs tensorflow: pip install tensorflow-cpu, or choose memory"
+        )
+    chosen = {k: v for k, v in config.optimizer.items() if k != "name"}
     shape = {k: v for k, v in config.schedule.items() if k != "name"}
     if "steps" in shape:
         raise ConfigError("the schedule's length is that of the run: set --config.train.steps")
@@ -160,11 +170,17 @@ def make_recipe(config: ConfigDict) -> Recipe:
         train=train,
         infer=build(config.infer, get["infer"]),
         augment=build(config.augment, get["augment"]),
-        model=build(config.model, get["model"], axis_name=axis),
+        model=build(config.model, get["model"], **_axis(config.model, train.parallel)),
         plain_model=build(config.model, get["model"]),
         loss=bind(config.loss, get["loss"]),
-        tx=optim.make(config.optimizer.name, options, schedule, clip_norm=train.clip_norm),
+        tx=optim.make(config.optimizer.name, chosen, schedule, clip_norm=train.clip_norm),
     )
+
+
+def _axis(section: ConfigDict, how: str) -> dict[str, str | None]:
+    """`axis_name` for the networks that have something to agree on between the devices of a pmap."""
+    known = options(models.get(section.name))
+    return {"axis_name": parallel.axis_name(how)} if "axis_name" in known else {}
 
 
 def _monitors() -> list[str]:

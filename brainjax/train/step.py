@@ -30,12 +30,12 @@ def make_step(
 
     The batch is raw, as `brainjax.data` gives it; normalising, resampling and augmenting are part of the
     compiled step. The loss is the mean over the valid examples of all devices, whatever their shares. Each example's
-    augmentation key depends on its place in the global batch, so one device and eight draw the same.
+    augmentation and dropout depend on its place in the global batch, so one device and eight draw the same.
 
-    A step whose loss or gradient is not finite changes nothing but its counters.
+    A step whose loss, gradient or update is not finite changes nothing but its counters.
 
     Args:
-        model: a Linen module called as `model(x, train=...)`; its `axis_name` must equal this one.
+        model: a Linen module called as `model(x, train=...)`; its `axis_name`, if it has one, must equal this one.
         loss: `f(logits, target) -> [B]`.
         tx: the optimizer.
         size: edge of the working grid, 0 for the native one (see `brainjax.data.Input`).
@@ -53,13 +53,13 @@ def make_step(
         batch = prepare(raw, size)
         image, mask, valid = batch["image"], batch["mask"], batch["valid"]
         key = jax.random.fold_in(key, state.step)
-        device = 0 if axis_name is None else jax.lax.axis_index(axis_name)
         if augment is not None:
+            device = 0 if axis_name is None else jax.lax.axis_index(axis_name)
             places = device * len(valid) + jnp.arange(len(valid))
             keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(places)
             image, mask = augment.batch(keys, image, mask)
         count = jnp.maximum(total(valid.sum()), 1.0)
-        rngs = {"dropout": jax.random.fold_in(jax.random.fold_in(key, 1 << 30), device)}
+        rngs = {"dropout": jax.random.fold_in(key, 1 << 30)}
 
         def objective(params: Any) -> tuple[jax.Array, Any]:
             variables = {**state.variables, "params": params}
@@ -73,9 +73,9 @@ def make_step(
         (value, updates), grads = jax.value_and_grad(objective, has_aux=True)(params)
         value, grads = total(value), jax.tree.map(total, grads)
         norm = optax.global_norm(grads)
-        finite = jnp.isfinite(value) & jnp.isfinite(norm)
-
         moves, opt_state = tx.update(grads, state.opt_state, params)
+        # A finite gradient can still make an update that is not: adam with eps=0 divides 0 by 0.
+        finite = jnp.isfinite(jnp.stack([value, norm, optax.global_norm((moves, updates))])).all()
         variables = {**state.variables, **updates, "params": optax.apply_updates(params, moves)}
         average = optim.ema_update(state.ema, variables, state.step, ema) if ema else variables
 
