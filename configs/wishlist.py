@@ -1,6 +1,6 @@
 """What the author of the LGG reference U-Nets wished to try, each at the same small budget.
 
-One run per variant, split by patient, 80 steps of 16 slices at 64 x 64, one slice at a time, the same seed:
+One run per variant, split by patient, 200 steps of 16 slices at 64 x 64, one slice at a time, the same seed:
 
     for v in bce dice bce_dice jaccard flair transunet attention; do
       python -m experiments.train --config=configs/wishlist.py:$v --config.data.dir=DIR \
@@ -32,7 +32,7 @@ def _wish(name: str, **sections: ConfigDict) -> ConfigDict:
     with config.unlocked():
         config.input.update(size=64, context=1)
         config.optimizer = spec(optax.adamw, learning_rate=1e-3, weight_decay=1e-2)
-        config.train.update(steps=80, ema=0.95, checkpoint_every=100)
+        config.train.update(steps=200, ema=0.97, checkpoint_every=100)
         for section, value in sections.items():
             config[section] = value  # not update(), which would keep the old section's options
     return config.lock()
