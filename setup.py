@@ -1,4 +1,5 @@
-"""Installs brainjax. Extras: `cuda` (GPU), `test` (what the tests need, linting included), `app` (the viewer)."""
+"""Installs brainjax. Extras: `cuda` (GPU), `test` (what the tests need, linting included), `app` (the viewer),
+`parity` (the reference libraries, to test the importers of weights against them)."""
 
 import pathlib
 import re
@@ -29,6 +30,7 @@ setup(
         "pillow>=11.0",
         "matplotlib>=3.9",
         "safetensors>=0.5",
+        "h5py>=3.11",
         "tqdm>=4.66",
         "tensorboardX>=2.6",
         "absl-py>=2.1",
@@ -44,6 +46,7 @@ setup(
     extras_require={
         "cuda": ["jax[cuda13]>=0.10"],
         "app": [],  # the viewer is still to come
+        "parity": ["torch>=2.6", "torchvision>=0.21", "keras>=3.8"],
         "test": ["pytest>=8.0", "hypothesis>=6.100", "ruff~=0.17.5"],
     },
 )

@@ -4,12 +4,13 @@ import functools
 
 import flax.linen as nn
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
 
-from brainjax.models.conv import Conv, UpConv, conv, explicit_padding
+from brainjax.models.conv import Conv, DepthwiseConv, UpConv, conv, explicit_padding
 from brainjax.models.layers import max_pool, max_pool_3
 
 # Tiny programs spend their time in the compiler, not on the data: the least optimisation is the quickest.
@@ -154,6 +155,49 @@ def test_up_convolution_equals_xlas_transpose(space):
         return ours, transposed + bias
 
     assert_close(*both(x, kernel), 1e-5)
+
+
+@pytest.mark.parametrize(
+    "space, size, strides, padding",
+    [
+        ((6, 7), 3, 1, "SAME"),
+        ((8, 7), 5, 2, 2),
+        ((8, 7), 3, 2, "SAME"),
+        ((4, 5, 3), 3, 1, "SAME"),
+        ((7,), 3, 2, "VALID"),
+    ],
+)
+def test_depthwise_equals_xla_s_grouped_convolution(space, size, strides, padding):
+    x, rank = arrays((2, *space, 5))[0], len(space)
+    layer = DepthwiseConv(size, strides, padding)
+    (kernel,) = arrays((*(size,) * rank, 1, 5))
+    pads = padding if isinstance(padding, str) else ((padding, padding),) * rank
+    axes = AXES[rank]
+
+    def grouped(x, kernel):
+        return lax.conv_general_dilated(
+            x,
+            kernel,
+            (strides,) * rank,
+            pads,
+            dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
+            feature_group_count=5,
+            precision="highest",
+        )
+
+    def own(x, kernel):
+        return layer.apply({"params": {"kernel": kernel}}, x)
+
+    found, expected = (jit(functools.partial(forward_and_gradients, f)) for f in (own, grouped))
+    assert_close(found(x, kernel), expected(x, kernel), 1e-5)
+
+
+def test_depthwise_is_xla_s_own_on_accelerators():
+    layer, x = DepthwiseConv(3), jnp.zeros((1, 8, 8, 4))
+    apply = jax.jit(lambda k, x: layer.apply({"params": {"kernel": k}}, x))
+    for platform, convolves in (("cpu", False), ("cuda", True), ("tpu", True)):
+        exported = jax.export.export(apply, platforms=[platform])(jnp.zeros((3, 3, 1, 4)), x)
+        assert ("stablehlo.convolution" in exported.mlir_module()) == convolves, platform
 
 
 def test_standardised_kernels_ignore_scale_and_offset():

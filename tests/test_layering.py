@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "train": BASE
     | {"augment", "config", "data", "datasets", "infer", "losses", "metrics", "models", "optim"}
     | {"preprocess"},
+    "weights": BASE | {"models"},
     "report": BASE | {"config", "data", "datasets", "infer", "metrics", "preprocess"},
 }
 # Single files that know a little more than their room.
@@ -49,7 +50,8 @@ ONLY_IN = {
     "matplotlib": r"report/.*",
     "orbax": r"train/checkpoint\.py",
     "tensorboardX": r"train/logging\.py",
-    "safetensors": r"infer/release\.py",
+    "safetensors": r"infer/release\.py|weights/pretrained\.py",
+    "h5py": r"weights/keras_file\.py",
     "ml_collections": r"config\.py|override\.py|train/recipe\.py",
     "tqdm": r"train/loop\.py|infer/evaluate\.py|datasets/.*",
     "scipy": r"io/.*|preprocess/.*|infer/.*|datasets/.*|report/.*",

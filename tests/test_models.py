@@ -26,10 +26,13 @@ from brainjax.types import ConfigError
 jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 TINY = {
+    "EfficientNet": {"width": 0.05, "depth": 0.1, "drop_path": 0.0, "dropout": 0.0},
+    "MobileNetV2": {"width": 0.4, "depth": 0.1, "dropout": 0.0},
     "ResNet": {"stages": (1, 1), "width": 4},
     "ResNetUNet": {"stages": (1,), "width": 4, "features": (2, 4), "convs": 1, "attention": True},
     "TransUNet": {"features": (2, 4), "width": 8, "depth": 1, "heads": 2, "patch": 2},
     "UNet": {"features": (2, 4), "up_convs": 1},
+    "VGG": {"convs": (1, 1), "width": 2},
     "ViT": {"width": 8, "depth": 1, "heads": 2, "patch": 4},
 }
 SIZE, CHANNELS, CLASSES = 16, 3, 2
@@ -169,7 +172,10 @@ def test_bfloat16_computes_close_to_float32(name):
     assert 0 < error < 0.1 * float(jnp.abs(high).max())
 
 
-@pytest.mark.parametrize("name", [n for n in models.__all__ if n != "ResNet"])
+STRIDED = ("EfficientNet", "MobileNetV2", "ResNet")  # which take any size
+
+
+@pytest.mark.parametrize("name", [n for n in models.__all__ if n not in STRIDED])
 def test_sizes_that_do_not_divide_are_refused_with_the_fix(name):
     with pytest.raises(ConfigError, match="must divide by .* resize or pad to"):
         shapes(tiny(name), image(size=SIZE + 2 if name == "ViT" else SIZE + 1))
@@ -198,7 +204,9 @@ def test_dropout_needs_its_key_in_training_only(name):
         ("UNet", {"upsample": "bilinear"}, "transpose, resize, linear"),
         ("UNet", {"norm": "layer"}, "batch, instance, group, none"),
         ("UNet", {"activation": "tanh"}, "leaky_relu"),
-        ("ResNet", {"variant": "v1"}, "v1.5, hybrid"),
+        ("ResNet", {"variant": "v2"}, "v1.5, v1, hybrid"),
+        ("VGG", {"head": "deep"}, "linear, advanced, dense"),
+        ("MobileNetV2", {"variant": "tensorflow"}, "torchvision, keras|keras, torchvision"),
         ("ResNetUNet", {"features": (4, 4, 4)}, "2 numbers"),
         ("ResNetUNet", {"upsample": "bilinear"}, "transpose, resize, linear"),
         ("TransUNet", {"encoder": "vgg"}, "conv, resnet"),

@@ -6,7 +6,16 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from brainjax.models import ResNet, ResNetUNet, TransUNet, UNet, ViT
+from brainjax.models import (
+    VGG,
+    EfficientNet,
+    MobileNetV2,
+    ResNet,
+    ResNetUNet,
+    TransUNet,
+    UNet,
+    ViT,
+)
 from brainjax.models.transunet import CONV_VIT_B, R50_VIT_B16
 
 
@@ -37,6 +46,28 @@ def test_resnet_50_equals_torchvision():
 def test_resnet_101_equals_torchvision():
     model = ResNet(num_classes=1000, stages=(3, 4, 23, 3))
     assert count(shapes(model, 1, 64, 64, 3)["params"]) == 44_549_160
+
+
+@pytest.mark.parametrize(
+    "model, size, trained, statistics",
+    [
+        (VGG(num_classes=1000, head="dense"), 224, 138_357_544, 0),
+        (VGG(num_classes=1000, head="dense", convs=(2, 2, 4, 4, 4)), 224, 143_667_240, 0),
+        (MobileNetV2(num_classes=1000), 64, 3_504_872, 34_112),
+        (EfficientNet(num_classes=1000), 64, 5_288_548, 42_016),
+        (EfficientNet(num_classes=1000, depth=1.1), 64, 7_794_184, 62_048),
+    ],
+    ids=["VGG-16", "VGG-19", "MobileNetV2", "EfficientNetB0", "EfficientNetB1"],
+)
+def test_classifiers_equal_torchvision_and_keras(model, size, trained, statistics):
+    variables = shapes(model, 1, size, size, 3)
+    assert count(variables["params"]) == trained
+    assert count(variables.get("batch_stats", {})) == statistics
+
+
+def test_resnet_50_in_its_first_form_equals_keras():
+    variables = shapes(ResNet(num_classes=1000, variant="v1"), 1, 64, 64, 3)
+    assert count(variables) == 25_636_712
 
 
 def test_vit_b_16_equals_torchvision():

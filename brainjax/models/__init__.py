@@ -7,13 +7,16 @@ Linen modules are dataclasses: their fields are their configuration. From Flax N
 import flax.linen as nn
 
 from brainjax.lookup import lookup
+from brainjax.models.efficientnet import EfficientNet
+from brainjax.models.mobilenet import MobileNetV2
 from brainjax.models.resnet import ResNet
 from brainjax.models.resnet_unet import ResNetUNet
 from brainjax.models.transunet import TransUNet
 from brainjax.models.unet import UNet
+from brainjax.models.vgg import VGG
 from brainjax.models.vit import ViT
 
-__all__ = ["ResNet", "ResNetUNet", "TransUNet", "UNet", "ViT"]
+__all__ = ["EfficientNet", "MobileNetV2", "ResNet", "ResNetUNet", "TransUNet", "UNet", "VGG", "ViT"]
 
 
 def get(name: str) -> type[nn.Module]:

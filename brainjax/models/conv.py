@@ -219,6 +219,63 @@ class Conv(nn.Module):
         return y
 
 
+def _depthwise_xla(x, kernel, strides, padding):
+    axes = _LETTERS[kernel.ndim - 2]
+    numbers = (f"N{axes}C", f"{axes}IO", f"N{axes}C")
+    return lax.conv_general_dilated(
+        x, kernel, strides, padding, dimension_numbers=numbers, feature_group_count=x.shape[-1]
+    )
+
+
+def _depthwise_taps(x, kernel, strides, padding):
+    """One multiply-add per tap: XLA fuses them into one pass over the output."""
+    size = kernel.shape[:-2]
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    space = zip(x.shape[1:-1], size, strides, strict=True)
+    out = [(n - k) // s + 1 for n, k, s in space]
+    total = 0
+    for tap in _indices(size):
+        stops = [i + (n - 1) * s + 1 for i, n, s in zip(tap, out, strides, strict=True)]
+        window = lax.slice(x, (0, *tap, 0), (x.shape[0], *stops, x.shape[-1]), (1, *strides, 1))
+        total = total + window * kernel[tap][0]
+    return total
+
+
+class DepthwiseConv(nn.Module):
+    """A convolution of each channel alone, without bias: parameter `kernel` [*k 1 C].
+
+    Attributes:
+        kernel_size: edge of the kernel, the same on every axis.
+        strides: the same on every axis.
+        padding: 'SAME' (TensorFlow's rule), 'VALID', or a number of voxels on either side (PyTorch's rule).
+        dtype: compute dtype; parameters stay float32.
+    """
+
+    kernel_size: int = 3
+    strides: int = 1
+    padding: str | int = "SAME"
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[B *spatial C] -> [B *out C] of `dtype`."""
+        rank = x.ndim - 2
+        size, strides = (self.kernel_size,) * rank, (self.strides,) * rank
+        init = nn.initializers.he_normal()
+        kernel = self.param("kernel", init, (*size, 1, x.shape[-1]), jnp.float32)
+        padding = self.padding
+        if isinstance(padding, int):
+            padding = ((padding, padding),) * rank
+        padding = explicit_padding(padding, x.shape[1:-1], size, strides, (1,) * rank)
+        arguments = {"strides": strides, "padding": padding}
+        return lax.platform_dependent(
+            x.astype(self.dtype),
+            kernel.astype(self.dtype),
+            cpu=functools.partial(_depthwise_taps, **arguments),
+            default=functools.partial(_depthwise_xla, **arguments),
+        )
+
+
 class UpConv(nn.Module):
     """Transposed convolution whose kernel equals its stride, as one matmul and a reshape.
 

@@ -84,6 +84,7 @@ class Dropout(nn.Module):
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": nn.relu,
+    "relu6": nn.relu6,
     "leaky_relu": nn.leaky_relu,
     "gelu": nn.gelu,
     "silu": nn.silu,

@@ -10,13 +10,13 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from brainjax.models.conv import Conv
+from brainjax.models.heads import Head
 from brainjax.models.layers import Norm, max_pool_3
 from brainjax.types import ConfigError
 
-VARIANTS = ("v1.5", "hybrid")
+VARIANTS = ("v1.5", "v1", "hybrid")
 
 
 class Bottleneck(nn.Module):
@@ -24,10 +24,11 @@ class Bottleneck(nn.Module):
 
     Attributes:
         features: channels of the 3x3 convolution.
-        strides: of the 3x3 convolution and of the shortcut.
+        strides: of the shortcut, and of the 3x3 convolution or, with `early`, of the first.
         padding: of the 3x3 convolution.
         conv: fields that all convolutions share.
         norm: fields that all norms share.
+        early: stride where the paper has it, before the 3x3 convolution.
     """
 
     features: int
@@ -35,6 +36,7 @@ class Bottleneck(nn.Module):
     padding: str | int
     conv: dict[str, Any]
     norm: dict[str, Any]
+    early: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -48,8 +50,9 @@ class Bottleneck(nn.Module):
             return Norm(name=name, **self.norm)(x, train=train)
 
         out = 4 * self.features
-        y = nn.relu(norm(conv(x, "conv1", self.features), "norm1"))
-        y = nn.relu(norm(conv(y, "conv2", self.features, 3, self.strides), "norm2"))
+        first, second = (self.strides, 1) if self.early else (1, self.strides)
+        y = nn.relu(norm(conv(x, "conv1", self.features, 1, first), "norm1"))
+        y = nn.relu(norm(conv(y, "conv2", self.features, 3, second), "norm2"))
         y = norm(conv(y, "conv3", out), "norm3")
         if self.strides > 1 or x.shape[-1] != out:
             x = norm(conv(x, "proj_conv", out, 1, self.strides), "proj_norm")
@@ -62,7 +65,8 @@ class ResNetEncoder(nn.Module):
     Attributes:
         stages: blocks per stage; (3, 4, 6, 3) is ResNet-50, (3, 4, 23, 3) ResNet-101.
         width: channels of the stem W; stage i puts out 2^(i+1) W channels.
-        variant: 'v1.5' (`norm`, PyTorch's symmetric padding) or 'hybrid', the stem of R50+ViT (Dosovitskiy et
+        variant: 'v1.5' (`norm`, PyTorch's symmetric padding); 'v1', the paper's as Keras has it (strides in the first
+            convolution of a block, biases); or 'hybrid', the stem of R50+ViT (Dosovitskiy et
             al. 2021, arXiv:2010.11929, section 3.2): weight-standardised convolutions, 32-group
             norm whatever `norm` says, TensorFlow's padding.
         norm: 'batch', 'instance', 'group' or 'none'.
@@ -87,8 +91,11 @@ class ResNetEncoder(nn.Module):
                 f"ResNet: unknown variant {self.variant!r}; choose one of {', '.join(VARIANTS)}"
             )
         hybrid = self.variant == "hybrid"
-        conv = {"use_bias": False, "standardize": hybrid, "dtype": self.dtype}
+        early = self.variant == "v1"
+        conv = {"use_bias": early, "standardize": hybrid, "dtype": self.dtype}
         norm = {"kind": self.norm, "axis_name": self.axis_name, "dtype": self.dtype}
+        if early:
+            norm.update(epsilon=1.001e-5, momentum=0.99)
         if hybrid:
             norm.update(kind="group", groups=32, epsilon=1e-6)
 
@@ -99,7 +106,7 @@ class ResNetEncoder(nn.Module):
 
         def block(module: nn.Module, x: jax.Array, name: str, features: int, strides: int):
             padding = "SAME" if hybrid else 1
-            unit = Bottleneck(features, strides, padding, conv, norm, name=name)
+            unit = Bottleneck(features, strides, padding, conv, norm, early, name=name)
             return unit(x, train=train)
 
         if self.remat:
@@ -115,15 +122,19 @@ class ResNetEncoder(nn.Module):
 
 
 class ResNet(nn.Module):
-    """ResNet classifier: encoder, global average, one dense layer. The default is ResNet-50.
+    """ResNet classifier. The default is ResNet-50 with a linear head.
 
     Attributes:
         num_classes: logits K.
+        head, hidden, dropout: see `Head`.
         stages, width, variant, norm, dtype, remat, axis_name: as in `ResNetEncoder`, whose parameters are
             under `encoder` here as in `ResNetUNet`.
     """
 
     num_classes: int = 1
+    head: str = "linear"
+    hidden: tuple[int, ...] = ()
+    dropout: float = 0.0
     stages: tuple[int, ...] = (3, 4, 6, 3)
     width: int = 64
     variant: str = "v1.5"
@@ -145,6 +156,13 @@ class ResNet(nn.Module):
             self.axis_name,
             name="encoder",
         )
-        x = encoder(x, train=train)[-1].astype(jnp.float32)
-        x = x.mean(tuple(range(1, x.ndim - 1)))  # [B D]
-        return nn.Dense(self.num_classes, name="head")(x)
+        x = encoder(x, train=train)[-1]
+        head = Head(
+            self.num_classes,
+            self.head,
+            tuple(self.hidden),
+            self.dropout,
+            self.axis_name,
+            name="head",
+        )
+        return head(x, train=train)
