@@ -102,7 +102,10 @@ def test_all_is_sorted_and_lists_modules_only():
 
 
 def test_unknown_model_names_the_nearest_and_lists_all():
-    with pytest.raises(ConfigError, match="'UNet'.*ResNet, ResNetUNet, TransUNet, UNet, ViT"):
+    with pytest.raises(
+        ConfigError,
+        match="'UNet'.*EfficientNet, MobileNetV2, ResNet, ResNetUNet, TransUNet, UNet, VGG, ViT",
+    ):
         models.get("u-net")
 
 
