@@ -30,14 +30,16 @@ def image(size: int) -> np.ndarray:
 
 
 def weights(name: str, shape: tuple[int, ...], kind: str) -> np.ndarray:
-    """Values for the tensor `name`: 'weight', 'scale', 'var' or 'small'."""
+    """Values for the tensor `name`: 'weight', 'scale', 'var' or 'small'.
+
+    They give every network logits of order one, as training does, so that an absolute bound means the same for all. The
+    libraries' own first values do not: ResNet-50's logits are then tens to hundreds, MobileNetV2's 1e-9.
+    """
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     if kind == "var":
         values = rng.uniform(0.5, 1.5, shape)
     elif kind == "scale":
-        values = rng.uniform(
-            0.2, 0.6, shape
-        )  # so that fifty residual blocks do not add up to thousands
+        values = rng.uniform(0.2, 0.6, shape)  # fifty residual blocks do not add up to thousands
     elif kind == "small":
         values = rng.normal(0, 0.1, shape)
     else:
@@ -48,7 +50,7 @@ def weights(name: str, shape: tuple[int, ...], kind: str) -> np.ndarray:
 def torch_kind(name: str, shape: tuple[int, ...]) -> str:
     """What the tensor `name` of a state dict is."""
     last = name.rpartition(".")[2]
-    if last in ("bias", "running_mean"):
+    if last in ("bias", "running_mean") or len(shape) == 2:  # the last layer
         return "small"
     return "var" if last == "running_var" else "scale" if len(shape) == 1 else "weight"
 
@@ -57,7 +59,7 @@ def keras_kinds(layer_class: str, shapes: list[tuple[int, ...]]) -> list[str]:
     """What the arrays of a layer are, in Keras's order."""
     if layer_class == "BatchNormalization":
         return ["scale", "small", "small", "var"]
-    return ["weight", "small"][: len(shapes)]
+    return ["small" if layer_class == "Dense" else "weight", "small"][: len(shapes)]
 
 
 def torch_model(network: str):

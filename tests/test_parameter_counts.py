@@ -104,6 +104,15 @@ def test_compact_defaults_stay_compact():
     assert count(shapes(TransUNet(), 1, 128, 128, 4)["params"]) == 1_478_609
 
 
+def test_transunet_on_imagenet_s_resnet_50_has_its_first_three_stages():
+    fields = {**R50_VIT_B16, "variant": "v1.5", "stages": (3, 4, 6)}
+    segmenter = shapes(TransUNet(num_classes=2, **fields), 1, 224, 224, 3)
+    classifier = shapes(ResNet(stages=(3, 4, 6)), 1, 64, 64, 3)
+    for collection in ("params", "batch_stats"):
+        assert segmenter[collection]["encoder"] == classifier[collection]["encoder"]
+    assert count(segmenter["params"]["encoder"]) == 8_543_296  # torchvision's conv1 to layer3
+
+
 @pytest.mark.parametrize("attention", [False, True])
 def test_resnet_unet_encoder_is_the_classifiers(attention):
     segmenter = shapes(ResNetUNet(attention=attention), 1, 64, 64, 3)

@@ -1,36 +1,29 @@
-"""Published weights: the reference's logits, without the reference; and nothing but tensors out of a pickle."""
+"""Published weights: the reference's logits, without the reference."""
 
 import functools
 import importlib.util
-import io
 import json
-import os
-import pickle
-import struct
-import zipfile
 
-import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
 import parity
 import pytest
 from safetensors.numpy import save_file
+from weight_files import write_keras, write_pth
 
 from brainjax import models
-from brainjax.models import ResNetUNet, UNet
+from brainjax.models import UNet
 from brainjax.models.vgg import VGGEncoder
 from brainjax.types import CheckpointError, ConfigError
 from brainjax.weights import load_pretrained
-from brainjax.weights.keras_file import class_name, read_keras
-from brainjax.weights.torch_file import read_torch
 
 GOLDENS = json.loads(parity.GOLDENS.read_text())
 # The variant of our network that has Keras's padding, strides and norms.
 KERAS = {"ResNet": {"variant": "v1"}, "VGG": {}}
 jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 each = pytest.mark.parametrize("network", parity.NETWORKS)
-TOLERANCE = {"atol": 1e-4, "rtol": 1e-5}
+TOLERANCE = {"atol": 1e-4, "rtol": 0}
 
 
 def ours(network, *, keras=False, **fields):
@@ -70,78 +63,6 @@ def keras_layers(network):
         )
         for kind, name, shapes in GOLDENS[network]["keras"]
     ]
-
-
-def text(value):
-    data = value.encode()
-    return b"X" + struct.pack("<I", len(data)) + data
-
-
-def numbers(values):
-    return b"(" + b"".join(b"J" + struct.pack("<i", v) for v in values) + b"t"
-
-
-def pickled_tensor(key, count, shape, strides, offset=0, storage=b"FloatStorage"):
-    """What torch.save writes of one tensor, opcode by opcode."""
-    where = b"(" + text("storage") + b"ctorch\n" + storage + b"\n" + text(key) + text("cpu")
-    where += b"J" + struct.pack("<i", count) + b"tQ"
-    ordered = b"ccollections\nOrderedDict\n)R"
-    place = where + b"J" + struct.pack("<i", offset) + numbers(shape) + numbers(strides)
-    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + place + b"\x89" + ordered + b"tR"
-
-
-def write_pth(path, tensors, *, listing=None):
-    """A .pth file as PyTorch writes it; `listing` replaces its pickle."""
-    if listing is None:
-        body = b""
-        for i, (name, value) in enumerate(tensors.items()):
-            strides = [s // value.itemsize for s in value.strides]
-            body += text(name) + pickled_tensor(str(i), value.size, value.shape, strides) + b"s"
-        listing = b"\x80\x02ccollections\nOrderedDict\n)R" + body + b"."
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("archive/data.pkl", listing)
-        archive.writestr("archive/byteorder", "little")
-        for i, value in enumerate(tensors.values()):
-            archive.writestr(f"archive/data/{i}", value.tobytes())
-    return path
-
-
-def write_keras3(file, layers):
-    """The layout of Keras 3: layers by class and number."""
-    count = {}
-    with h5py.File(file, "w") as h5:
-        for kind, _, arrays in layers:
-            kind = class_name(kind)
-            number = count[kind] = count.get(kind, -1) + 1
-            group = h5.create_group(
-                f"layers/{kind}_{number}/vars" if number else f"layers/{kind}/vars"
-            )
-            for i, array in enumerate(arrays):
-                group[str(i)] = array
-
-
-def write_keras(path, layers):
-    """A file of the layout that its suffix says."""
-    if path.suffix == ".keras":
-        buffer = io.BytesIO()
-        write_keras3(buffer, layers)
-        config = [{"class_name": kind, "config": {"name": name}} for kind, name, _ in layers]
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("config.json", json.dumps({"config": {"layers": config}}))
-            archive.writestr("model.weights.h5", buffer.getvalue())
-    elif path.name.endswith(".weights.h5"):
-        write_keras3(path, layers)
-    else:
-        with h5py.File(path, "w") as h5:
-            group = h5.create_group("model_weights")
-            group.attrs["layer_names"] = [name.encode() for _, name, _ in layers]
-            for _, name, arrays in layers:
-                names = [f"{name}/w{i}" for i in range(len(arrays))]
-                own = group.create_group(name)
-                own.attrs["weight_names"] = names
-                for weight, array in zip(names, arrays, strict=True):
-                    own[weight] = array
-    return path
 
 
 def with_vgg_s_head(filled, network, kernel, bias):
@@ -232,100 +153,70 @@ def test_another_number_of_classes_keeps_the_last_layer(tmp_path):
     assert filled.variables["params"]["last_conv"]["kernel"].any()
 
 
-def test_a_classifier_s_encoder_fills_that_of_a_segmenter(tmp_path):
-    model = ResNetUNet()
-    file = write_pth(tmp_path / "w.pth", torch_tensors("ResNet"))
-    filled = load_pretrained(file, model, empty(model))
-    whole = load_pretrained(file, ours("ResNet"), empty(ours("ResNet"))).variables
-    for part in ("params", "batch_stats"):
-        jax.tree.map(
-            np.testing.assert_array_equal,
-            filled.variables[part]["encoder"],
-            whole[part]["encoder"],
-        )
-    assert filled.kept and not any(path.startswith("encoder") for path in filled.kept)
-
-
-class Hostile:
-    def __reduce__(self):
-        return os.system, ("touch pwned",)
-
-
-HOSTILE = {
-    "a call": pickle.dumps({"w": Hostile()}, protocol=2),
-    "a newer pickle": pickle.dumps({"w": Hostile()}, protocol=4),
-    "eval": b"\x80\x02cbuiltins\neval\n" + text("open('pwned', 'w')") + b"\x85R.",
-    "an attribute of an allowed name": b"\x80\x02ctorch\nload\n)R.",
-    "an instance": b"(ios\nsystem\nS'touch pwned'\n.",
-    "a new object": b"\x80\x02cos\nsystem\n)\x81.",
-    "an allowed name, wrong arguments": b"\x80\x02ccollections\nOrderedDict\n"
-    + numbers([1])
-    + b"R.",
-    "a call of a result": b"\x80\x02ccollections\nOrderedDict\n)R)R.",
-    "an object's state": b"\x80\x02]}b.",
-    "a persistent object": b"\x80\x02" + text("x") + b"Q.",
-    "an extension": b"\x80\x02\x82\x01.",
+SEGMENTERS = {
+    "ResNetUNet": {},
+    "TransUNet": {
+        **{"encoder": "resnet", "stages": (3, 4, 6), "width": 8, "depth": 1, "heads": 2},
+        "decoder": (4, 4, 4, 4, 4),
+    },
 }
 
 
-@pytest.mark.parametrize("kind", HOSTILE)
-def test_a_hostile_pickle_creates_nothing(kind, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    file = write_pth(tmp_path / "w.pth", {}, listing=HOSTILE[kind])
-    with pytest.raises(CheckpointError, match=r"w\.pth") as e:
-        read_torch(file)
-    assert "\n" not in str(e.value) and sorted(p.name for p in tmp_path.iterdir()) == ["w.pth"]
+@pytest.mark.parametrize("suffix", [".pth", ".h5"])
+@pytest.mark.parametrize("name", SEGMENTERS)
+def test_a_classifier_s_encoder_fills_that_of_a_segmenter(name, suffix, tmp_path):
+    keras = suffix == ".h5"
+    model = models.get(name)(variant="v1" if keras else "v1.5", **SEGMENTERS[name])
+    classifier, file = ours("ResNet", keras=keras), tmp_path / f"w{suffix}"
+    if keras:
+        write_keras(file, keras_layers("ResNet"))
+    else:
+        write_pth(file, torch_tensors("ResNet"))
+    filled = load_pretrained(file, model, empty(model))
+    whole = load_pretrained(file, classifier, empty(classifier)).variables
+    stages = [f"stage{i + 1}" for i in range(len(model.stages))]
+    for part in ("params", "batch_stats"):
+        found = filled.variables[part]["encoder"]
+        expected = {
+            layer: arrays
+            for layer, arrays in whole[part]["encoder"].items()
+            if layer.startswith(("stem", *stages))
+        }
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
+    assert filled.kept and not any(path.startswith("encoder") for path in filled.kept)
 
 
-ONE = {"w": np.arange(6, dtype=np.float32)}
+@pytest.mark.parametrize("suffix", [".pth", ".h5", ".weights.h5"])
+def test_a_stage_of_a_deeper_network_is_not_taken_in_part(suffix, tmp_path):
+    """ResNet-101's third stage begins like ResNet-50's; its first six blocks are no network."""
+    keras = "h5" in suffix
+    fields = {**SEGMENTERS["TransUNet"], "stages": (3, 3), "decoder": (4, 4, 4, 4)}
+    model = models.TransUNet(variant="v1" if keras else "v1.5", **fields)
+    if keras:
+        file = write_keras(tmp_path / f"w{suffix}", keras_layers("ResNet"))
+    else:
+        file = write_pth(tmp_path / f"w{suffix}", torch_tensors("ResNet"))
+    with pytest.raises(CheckpointError, match=r"another network: (it|its last stage) goes on"):
+        load_pretrained(file, model, empty(model))
 
 
-def listing(*arguments, **more):
-    return b"\x80\x02}" + text("w") + pickled_tensor(*arguments, **more) + b"s."
-
-
-def test_views_are_read_as_they_lie(tmp_path):
-    file = write_pth(tmp_path / "w.pth", ONE, listing=listing("0", 6, (3, 2), (1, 3)))
-    np.testing.assert_array_equal(read_torch(file)["w"], ONE["w"].reshape(2, 3).T)
-    file = write_pth(tmp_path / "w.pth", ONE, listing=listing("0", 6, (2,), (2,), offset=1))
-    np.testing.assert_array_equal(read_torch(file)["w"], [1, 3])
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        listing("0", 6, (7,), (1,)),
-        listing("0", 6, (2,), (1,), offset=5),
-        listing("0", 6, (2,), (1,), offset=-1),
-        listing("0", 6, (2,), (-1,)),
-        listing("0", 6, (2**30, 2**30), (0, 0)),
-        listing("0", 7, (6,), (1,)),
-        listing("1", 6, (6,), (1,)),
-        listing("0", 6, (6,), (1,), storage=b"QUInt8Storage"),
-        listing("0", 6, (6,), (1,))[:-1],
-        b"\x80\x02}\x94h\x00h\x00s.",
-        b"",
-    ],
-)
-def test_a_tensor_that_is_not_there_is_refused(wrong, tmp_path):
-    with pytest.raises(CheckpointError, match=r"w\.pth"):
-        read_torch(write_pth(tmp_path / "w.pth", ONE, listing=wrong))
-
-
-def test_damaged_files_are_one_clear_error(tmp_path):
-    whole = write_pth(tmp_path / "w.pth", ONE).read_bytes()
-    (tmp_path / "cut.pth").write_bytes(whole[: len(whole) // 2])
-    flipped = bytearray(whole)
-    flipped[whole.index(ONE["w"].tobytes()) + 3] ^= 1
-    (tmp_path / "flipped.pth").write_bytes(flipped)
-    (tmp_path / "w.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + b"\0" * 50)
-    (tmp_path / "w.keras").write_bytes(whole)
-    (tmp_path / "w.safetensors").write_bytes(b"\xff" * 20)
+def test_every_tensor_is_needed(tmp_path):
+    """None is left at its first value unnoticed: neither a layer nor the half of one."""
+    tensors = torch_tensors("MobileNetV2")
     model = ours("MobileNetV2")
-    for name in ("cut.pth", "flipped.pth", "w.h5", "w.keras", "w.safetensors", "w.txt", "no.pth"):
-        with pytest.raises(CheckpointError, match=name) as e:
-            load_pretrained(tmp_path / name, model, {})
-        assert "\n" not in str(e.value)
+    variables = empty(model)
+    for name in list(tensors)[::17] + ["classifier.1.bias", "features.0.1.running_var"]:
+        less = {n: t for n, t in tensors.items() if n != name}
+        save_file(less, tmp_path / "w.safetensors")
+        with pytest.raises(CheckpointError, match="another network"):
+            load_pretrained(tmp_path / "w.safetensors", model, variables)
+
+
+def test_a_transunet_names_the_fields_that_take_a_resnet_s_weights(tmp_path):
+    file = write_pth(tmp_path / "w.pth", {"w": np.zeros(1, np.float32)})
+    for fields in ({}, {"encoder": "resnet"}):
+        with pytest.raises(ConfigError, match=r"variant='v1.5'.*stages=\(3, 4, 6\)"):
+            load_pretrained(file, models.TransUNet(**fields), {})
 
 
 def test_weights_of_another_network_are_refused(tmp_path):
@@ -339,27 +230,42 @@ def test_weights_of_another_network_are_refused(tmp_path):
         load_pretrained(file, UNet(), {})
 
 
+def test_the_other_library_s_variant_is_named(tmp_path):
+    pth = write_pth(tmp_path / "w.pth", torch_tensors("ResNet"))
+    h5 = write_keras(tmp_path / "w.h5", keras_layers("ResNet"))
+    for file, model in ((pth, ours("ResNet", keras=True)), (h5, ours("ResNet"))):
+        with pytest.raises(CheckpointError, match="is `variant` that of the file's library?"):
+            load_pretrained(file, model, empty(model))
+
+
 needs = pytest.mark.skipif(
     not all(map(importlib.util.find_spec, ("torch", "torchvision", "keras"))),
     reason="torch, torchvision and keras are not installed; pip install -e '.[parity]' for the full parity tests",
 )
 
 
+def agree(found, expected):
+    """To 1e-4, where logits are neither so large that rounding is more, nor so small that anything agrees."""
+    assert 0.1 < np.abs(expected).max() < 20
+    np.testing.assert_allclose(found, expected, **TOLERANCE)
+
+
 @needs
 @pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 @each
-def test_parity_with_torchvision_itself(network, tmp_path):
+def test_parity_with_torchvision_itself(network, suffix, tmp_path):
     import torch
+    from safetensors.torch import save_file
 
-    reference, x = parity.torch_model(network), parity.image(96)
-    torch.save(reference.state_dict(), tmp_path / "w.pth")
+    reference, x, file = parity.torch_model(network), parity.image(96), tmp_path / f"w{suffix}"
+    (torch.save if suffix == ".pth" else save_file)(reference.state_dict(), file)
     model = ours(network)
-    filled = load_pretrained(tmp_path / "w.pth", model, empty(model))
+    filled = load_pretrained(file, model, empty(model))
     head = reference.classifier[0] if network == "VGG" else None
     head = (head.weight.detach().numpy().T, head.bias.detach().numpy()) if head else (0, 0)
     expected = parity.torch_logits(reference, x)
-    found = logits(model, with_vgg_s_head(filled, network, *head), x)
-    np.testing.assert_allclose(found, expected, **TOLERANCE)
+    agree(logits(model, with_vgg_s_head(filled, network, *head), x), expected)
 
 
 @needs
@@ -374,6 +280,4 @@ def test_parity_with_keras_itself(network, suffix, tmp_path):
     filled = load_pretrained(file, model, empty(model))
     head = reference.layers[-1].get_weights() if network == "VGG" else (0, 0)
     expected = parity.keras_logits(reference, network, x)
-    found = logits(model, with_vgg_s_head(filled, network, *head), x)
-    np.testing.assert_allclose(found, expected, **TOLERANCE)
-    assert read_keras(file).layers
+    agree(logits(model, with_vgg_s_head(filled, network, *head), x), expected)

@@ -51,10 +51,12 @@ class TransUNet(nn.Module):
 
     Attributes:
         num_classes: output channels K.
-        encoder: 'conv' (U-Net floors and max-pooling) or 'resnet' (the paper's hybrid stem).
+        encoder: 'conv' (U-Net floors and max-pooling) or 'resnet'.
         features: channels of each floor, top to bottom ('conv' only); the bottom is at stride 2^(floors - 1).
         stages: blocks per stage ('resnet' only); the bottom is at stride 2^(stages + 1).
         stem: channels of the stem ('resnet' only).
+        variant: 'hybrid', the paper's; 'v1.5' or 'v1', which take ImageNet's ResNet weights, as in `ResNetEncoder`
+            ('resnet' only).
         width: D of the transformer.
         depth: its blocks.
         heads: its attention heads; must divide D.
@@ -64,7 +66,7 @@ class TransUNet(nn.Module):
             per doubling. Empty: the mirror of `features`.
         out_kernel: kernel edge of the output convolution.
         dropout: rate inside the transformer.
-        norm: of the convolutions: 'batch', 'instance', 'group' or 'none'.
+        norm: of the convolutions, but the hybrid stem's: 'batch', 'instance', 'group' or 'none'.
         activation: of the convolutions: 'relu', 'leaky_relu', 'gelu' or 'silu'.
         dtype: compute dtype; parameters and statistics stay float32.
         remat: recompute each floor and block in the backward pass, to save memory.
@@ -76,6 +78,7 @@ class TransUNet(nn.Module):
     features: tuple[int, ...] = (16, 32, 64, 128)
     stages: tuple[int, ...] = (3, 4, 9)
     stem: int = 64
+    variant: str = "hybrid"
     width: int = 128
     depth: int = 4
     heads: int = 4
@@ -114,9 +117,11 @@ class TransUNet(nn.Module):
             stem = ResNetEncoder(
                 tuple(self.stages),
                 self.stem,
-                "hybrid",
-                dtype=self.dtype,
-                remat=self.remat,
+                self.variant,
+                self.norm,
+                self.dtype,
+                self.remat,
+                self.axis_name,
                 name="encoder",
             )
             pyramid = (None, *stem(x, train=train))  # no skip at full resolution

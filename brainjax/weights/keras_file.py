@@ -10,13 +10,13 @@ import io
 import json
 import pathlib
 import re
-import zipfile
 from typing import Any
 
 import h5py
 import numpy as np
 
 from brainjax.types import CheckpointError
+from brainjax.weights.archive import MALFORMED, open_zip, reason
 
 _WEIGHTS, _CONFIG = "model.weights.h5", "config.json"
 
@@ -43,15 +43,15 @@ def read_keras(path: str | pathlib.Path) -> KerasWeights:
     path = pathlib.Path(path)
     try:
         if path.suffix == ".keras":
-            with zipfile.ZipFile(path) as archive:
+            with open_zip(path) as archive:
                 config = json.loads(archive.read(_CONFIG))
-                weights = _read_h5(io.BytesIO(archive.read(_WEIGHTS)))
+                weights = _read_h5(io.BytesIO(archive.read(_WEIGHTS)), path)
             found = KerasWeights(_with_own_names(weights.layers, config), numbered=False)
         else:
-            found = _read_h5(path)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+            found = _read_h5(path, path)
+    except MALFORMED as error:
         raise CheckpointError(
-            f"{path} cannot be read as Keras weights ({type(error).__name__}: {error})"
+            f"{path} cannot be read as Keras weights ({reason(error)})"
         ) from error
     if not found.layers:
         raise CheckpointError(f"{path} holds no weights")
@@ -65,26 +65,51 @@ def class_name(layer: str) -> str:
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", text).lower()
 
 
-def _read_h5(file: Any) -> KerasWeights:
+class _Reader:
+    """Arrays of an HDF5 file, as long as they lie in it and are no larger than it.
+
+    HDF5 can compose an array of any other file on the machine, and a few bytes can stand for a huge one.
+    """
+
+    def __init__(self, h5: h5py.File, size: int):
+        self.own, self.left = self._file(h5), size
+
+    def __call__(self, item: Any) -> np.ndarray:
+        """All of a dataset; ValueError if that is not to be had safely."""
+        if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "fiub":
+            raise ValueError(f"{item.name[:80]} is no array of numbers")
+        if item.external or item.is_virtual or self._file(item) != self.own:
+            raise ValueError(f"{item.name[:80]} lies in another file: it may be hostile")
+        self.left -= item.nbytes
+        if self.left < 0:
+            raise ValueError("its arrays are larger than the file; write it without compression")
+        return np.asarray(item)
+
+    def _file(self, item: Any) -> int:
+        return h5py.h5o.get_info(item.id).fileno
+
+
+def _read_h5(file: Any, path: pathlib.Path) -> KerasWeights:
     with h5py.File(file, "r") as h5:
+        read = _Reader(h5, path.stat().st_size)
         if "layers" in h5 and "layer_names" not in h5.attrs:
-            return KerasWeights(_numbered(h5["layers"]), numbered=True)
+            return KerasWeights(_numbered(h5["layers"], read), numbered=True)
         group = h5.get("model_weights", h5)
         layers = {}
         for name in _texts(group.attrs["layer_names"]):
-            arrays = [np.asarray(group[name][w]) for w in _texts(group[name].attrs["weight_names"])]
+            arrays = [read(group[name][w]) for w in _texts(group[name].attrs["weight_names"])]
             if arrays:
                 layers[name] = arrays
         return KerasWeights(layers, numbered=False)
 
 
-def _numbered(group: h5py.Group) -> dict[str, list[np.ndarray]]:
+def _numbered(group: h5py.Group, read: _Reader) -> dict[str, list[np.ndarray]]:
     """Leaves of a Keras 3 file; a nested layer's name is its path, joined by '/'."""
     found: dict[str, list[np.ndarray]] = {}
 
     def visit(name: str, item: Any) -> None:
         if isinstance(item, h5py.Group) and name.rpartition("/")[2] == "vars" and len(item):
-            arrays = [np.asarray(item[str(i)]) for i in range(len(item))]
+            arrays = [read(item[str(i)]) for i in range(len(item))]
             found[name.rpartition("/")[0].replace("/layers/", "/")] = arrays
 
     group.visititems(visit)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import flax.linen as nn
 
-from brainjax.models import VGG, EfficientNet, MobileNetV2, ResNet, ResNetUNet
+from brainjax.models import VGG, EfficientNet, MobileNetV2, ResNet, ResNetUNet, TransUNet
 from brainjax.types import ConfigError
 
 
@@ -88,6 +88,15 @@ def _resnet(model: ResNet) -> Iterator[Layer]:
         yield _layer("head/out", "dense", "fc", "predictions")
 
 
+def _transunet(model: TransUNet) -> Iterator[Layer]:
+    if model.encoder != "resnet" or model.variant == "hybrid":
+        raise ConfigError(
+            "TransUNet takes a ResNet's weights with encoder='resnet' and variant='v1.5' (torchvision) or 'v1' "
+            "(Keras), stages=(3, 4, 6) for ResNet-50; its hybrid stem takes those of an .npz file"
+        )
+    yield from _resnet_encoder(model.stages)
+
+
 def _mobilenet(model: MobileNetV2) -> Iterator[Layer]:
     yield _layer("stem_conv", "conv", "features.0.0", "Conv1")
     yield _layer("stem_norm", "norm", "features.0.1", "bn_Conv1")
@@ -142,13 +151,16 @@ def layers(model: nn.Module) -> Iterator[Layer]:
     Raises:
         ConfigError: nobody published weights for this network.
     """
-    raise ConfigError(f"there are no published weights for {type(model).__name__}")
+    raise ConfigError(
+        f"there are no published weights for {type(model).__name__} in PyTorch's or Keras's files"
+    )
 
 
 _TABLES: dict[type, Callable] = {
     VGG: _vgg,
     ResNet: _resnet,
     ResNetUNet: lambda model: _resnet_encoder(model.stages),
+    TransUNet: _transunet,
     MobileNetV2: _mobilenet,
     EfficientNet: _efficientnet,
 }

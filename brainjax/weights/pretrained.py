@@ -1,4 +1,4 @@
-"""Fills a network's variables from published weights: PyTorch's and Keras's files, without either library."""
+"""Fills a network's variables from published weights: PyTorch's, Keras's and NumPy's files, without the first two."""
 
 import dataclasses
 import pathlib
@@ -12,11 +12,18 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from brainjax.types import CheckpointError
-from brainjax.weights.keras_file import KerasWeights, read_keras
-from brainjax.weights.names import Layer, layers
+from brainjax.weights.archive import reason
+from brainjax.weights.convert import from_keras, from_torch
+from brainjax.weights.keras_file import read_keras
+from brainjax.weights.names import layers
+from brainjax.weights.npz_file import read_npz
 from brainjax.weights.torch_file import read_torch
+from brainjax.weights.vit import from_vit
 
 _TORCH, _KERAS = (".pth", ".pt", ".safetensors"), (".h5", ".keras")
+_LAST = ("head", "head/out")  # layers whose width is the number of classes
+# Variables that belong to a layer; others, as position embeddings, stand for themselves.
+_PARTS = ("kernel", "bias", "scale", "mean", "var")
 Arrays = dict[str, np.ndarray]
 
 
@@ -38,11 +45,14 @@ def load_pretrained(path: str | pathlib.Path, model: nn.Module, variables: Any) 
 
     The last layer keeps its own weights where the number of classes differs. The first convolution is adapted to the
     channels of the input: what it would answer to a grey image in all three colours is spread over the channels at
-    hand, so that one channel works as a grey image does.
+    hand, so that one channel works as a grey image does (up to one factor per feature in a hybrid's stem, which
+    standardises its kernels). Position embeddings are interpolated to the grid at hand.
 
     Args:
-        path: `.pth`, `.pt` or `.safetensors` of torchvision; `.h5`, `.weights.h5` or `.keras` of Keras's applications.
-        model: one of the networks in `brainjax.weights.names`; its `variant`, where it has one, must be that of the file's library.
+        path: `.pth`, `.pt` or `.safetensors` of torchvision; `.h5`, `.weights.h5` or `.keras` of Keras's applications;
+            `.npz` of google-research/vision_transformer.
+        model: one of the networks in `brainjax.weights.names` or, for `.npz`, ViT or TransUNet; its `variant`, where it has
+            one, must be that of the file's library.
         variables: of `model`, as `model.init` gives them.
 
     Raises:
@@ -50,114 +60,72 @@ def load_pretrained(path: str | pathlib.Path, model: nn.Module, variables: Any) 
         ConfigError: there are no published weights for this network.
     """
     path = pathlib.Path(path)
-    table = list(layers(model))
-    if path.suffix in _KERAS:
-        found = _from_keras(table, read_keras(path), path)
-    elif path.suffix == ".safetensors":
-        found = _from_torch(table, _read_safetensors(path), path)
-    elif path.suffix in _TORCH:
-        found = _from_torch(table, read_torch(path), path)
-    else:
-        known = ", ".join((*_TORCH, *_KERAS))
-        raise CheckpointError(f"{path}: weights are read from {known} files")
     flat = flax.traverse_util.flatten_dict(variables, sep="/")
-    kept: dict[str, str] = {}
-    for layer in table:
-        for name, value in found[layer.path].items():
-            wanted = flat[name].shape if name in flat else None
-            if wanted is None:
-                raise CheckpointError(f"{path}: {name} is no part of this {type(model).__name__}")
-            if layer is table[0] and name.endswith("/kernel") and value.shape != wanted:
+    shapes = {name: tuple(leaf.shape) for name, leaf in flat.items()}
+    found, kept = _read(path, model, shapes)
+    first = next(iter(found))
+    for layer, arrays in found.items():
+        for name, value in arrays.items():
+            if name not in shapes:
+                raise CheckpointError(
+                    f"{path} is of another network: {name} is no part of this {type(model).__name__}; is `variant` "
+                    f"that of the file's library?"
+                )
+            wanted = shapes[name]
+            if layer == first and name.endswith("/kernel") and value.shape != wanted:
                 value = _adapted(value, wanted)
-            if value.shape != wanted and layer is table[-1]:
-                kept[layer.path] = f"{value.shape[-1]} classes there, {wanted[-1]} here"
+            if layer in _LAST and _classes_differ(value.shape, wanted):
+                kept[layer] = f"{value.shape[-1]} classes there, {wanted[-1]} here"
             elif value.shape != wanted:
                 raise CheckpointError(
                     f"{path} is of another network: {name} is {value.shape} there, {wanted} here"
                 )
             else:
                 flat[name] = jnp.asarray(value, flat[name].dtype)
-    filled = {f"{layer.path}/" for layer in table}
+    written = {name for arrays in found.values() for name in arrays}
     for name in flat:
-        if not name.split("/", 1)[1].startswith(tuple(filled)):
-            kept.setdefault(name.split("/", 1)[1].rsplit("/", 1)[0], "not in these weights")
+        own = name.split("/", 1)[1]
+        layer, _, part = own.rpartition("/")
+        if name not in written and layer in found:
+            raise CheckpointError(
+                f"{path} is of another network: it has no {own}; is `variant` that of the file's library?"
+            )
+        if name not in written:
+            kept.setdefault(layer if part in _PARTS else own, "not in these weights")
     return Filled(flax.traverse_util.unflatten_dict(flat, sep="/"), kept)
 
 
+def _read(
+    path: pathlib.Path, model: nn.Module, shapes: dict
+) -> tuple[dict[str, Arrays], dict[str, str]]:
+    """(arrays by layer, reasons of layers that keep their own weights)."""
+    if path.suffix == ".npz":
+        return from_vit(model, read_npz(path), shapes, path)
+    table = list(layers(model))
+    if path.suffix in _KERAS:
+        return from_keras(table, read_keras(path), path), {}
+    if path.suffix == ".safetensors":
+        return from_torch(table, _read_safetensors(path), path), {}
+    if path.suffix in _TORCH:
+        return from_torch(table, read_torch(path), path), {}
+    known = ", ".join((*_TORCH, *_KERAS, ".npz"))
+    raise CheckpointError(f"{path}: weights are read from {known} files")
+
+
+def _classes_differ(there: tuple[int, ...], here: tuple[int, ...]) -> bool:
+    return len(there) == len(here) and there[:-1] == here[:-1] and there != here
+
+
 def _adapted(kernel: np.ndarray, wanted: tuple[int, ...]) -> np.ndarray:
-    """[k k 3 F] -> [k k C F] that answers a grey image, in C equal channels, as before."""
-    if kernel.ndim != len(wanted) or kernel.shape[-1] != wanted[-1]:
+    """[*k 3 F] -> [*k C F] that answers a grey image, in C equal channels, as before; other kernels as they are."""
+    if kernel.shape not in {(*wanted[:-2], colours, wanted[-1]) for colours in (1, 3)}:
         return kernel
     channels = wanted[-2]
     return np.repeat(kernel.sum(-2, keepdims=True) / channels, channels, -2)
-
-
-def _from_torch(table: list[Layer], tensors: Arrays, path: pathlib.Path) -> dict[str, Arrays]:
-    def one(layer: Layer) -> Arrays:
-        own = {
-            k: tensors[f"{layer.torch}.{k}"]
-            for k in ("weight", "bias")
-            if f"{layer.torch}.{k}" in tensors
-        }
-        if "weight" not in own:
-            raise CheckpointError(f"{path} is of another network: it lacks {layer.torch}.weight")
-        weight, bias = own["weight"], own.get("bias")
-        if layer.kind == "norm":
-            moments = [tensors[f"{layer.torch}.running_{m}"] for m in ("mean", "var")]
-            return _norm(layer, weight, bias, *moments)
-        if layer.kind in ("conv", "depthwise"):
-            weight = np.moveaxis(weight, (0, 1), (-1, -2))  # [F C *k] -> [*k C F]
-        elif layer.kind == "flattened":
-            # PyTorch flattens channels first.
-            weight = weight.reshape(len(weight), -1, *layer.grid).transpose(2, 3, 1, 0)
-            weight = weight.reshape(-1, weight.shape[-1])
-        else:
-            weight = weight.T
-        return _weighted(layer, weight, bias)
-
-    return {layer.path: one(layer) for layer in table}
-
-
-def _from_keras(table: list[Layer], weights: KerasWeights, path: pathlib.Path) -> dict[str, Arrays]:
-    numbers: dict[str, int] = {}
-
-    def one(layer: Layer) -> Arrays:
-        name = layer.keras
-        if weights.numbered:
-            number = numbers[layer.keras_class] = numbers.get(layer.keras_class, -1) + 1
-            name = f"{layer.keras_class}_{number}" if number else layer.keras_class
-        if name not in weights.layers:
-            raise CheckpointError(f"{path} is of another network: it has no layer {name}")
-        arrays = weights.layers[name]
-        if layer.kind == "norm":
-            return _norm(layer, *arrays)
-        kernel, *bias = arrays
-        if layer.kind == "depthwise":
-            kernel = np.swapaxes(kernel, -1, -2)  # [*k C 1] -> [*k 1 C]
-        return _weighted(layer, kernel, bias[0] if bias else None)
-
-    return {layer.path: one(layer) for layer in table}
-
-
-def _weighted(layer: Layer, kernel: np.ndarray, bias: np.ndarray | None) -> Arrays:
-    found = {f"params/{layer.path}/kernel": kernel}
-    return found if bias is None else {**found, f"params/{layer.path}/bias": bias}
-
-
-def _norm(layer: Layer, scale: Any, bias: Any, mean: Any, var: Any) -> Arrays:
-    params, stats = (f"{part}/{layer.path}/norm" for part in ("params", "batch_stats"))
-    return {
-        f"{params}/scale": scale,
-        f"{params}/bias": bias,
-        f"{stats}/mean": mean,
-        f"{stats}/var": var,
-    }
 
 
 def _read_safetensors(path: pathlib.Path) -> Arrays:
     try:
         return load_file(path)
     except (OSError, ValueError, SafetensorError) as error:
-        raise CheckpointError(
-            f"{path} cannot be read as safetensors ({type(error).__name__}: {error})"
-        ) from error
+        raise CheckpointError(f"{path} cannot be read as safetensors ({reason(error)})") from error

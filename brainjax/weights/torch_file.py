@@ -11,13 +11,13 @@ import math
 import pathlib
 import pickletools
 import zipfile
-import zlib
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
 from brainjax.types import CheckpointError
+from brainjax.weights.archive import MALFORMED, open_zip, reason
 
 _STORAGES = {
     "DoubleStorage": np.float64,
@@ -37,11 +37,9 @@ _ORDERED, _TENSOR, _PARAMETER = (
     "torch._utils _rebuild_parameter",
 )
 _NAMES = {_ORDERED, _TENSOR, _PARAMETER, *(f"torch {name}" for name in _STORAGES)}
-_MALFORMED = (
-    *(OSError, ValueError, KeyError, IndexError, TypeError, AttributeError),
-    *(RecursionError, NotImplementedError, EOFError, zlib.error),
-)
-_LARGEST_PICKLE = 64 * 2**20  # bytes; that of a thousand-layer network has one
+# Bytes of the pickle, and of the names in it at `_ENTRY` more each; a network of a thousand layers has one megabyte.
+_LARGEST, _ENTRY = 16 * 2**20, 64
+_MOST_AXES = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,16 +80,18 @@ def read_torch(path: str | pathlib.Path) -> dict[str, np.ndarray]:
     """
     path = pathlib.Path(path)
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path) as archive:
             (listing,) = (n for n in archive.namelist() if n.endswith("/data.pkl"))
             root = listing[: -len("data.pkl")]
             order = f"{root}byteorder"
             if order in archive.namelist() and archive.read(order).strip() != b"little":
                 raise CheckpointError(f"{path}: big-endian weights; save them on a common machine")
-            if archive.getinfo(listing).file_size > _LARGEST_PICKLE:
+            if archive.getinfo(listing).file_size > _LARGEST:
                 raise CheckpointError(f"{path}: its listing of tensors is implausibly large")
-            found: dict[str, np.ndarray] = {}
-            _collect(_follow(archive.read(listing), path), "", found, archive, root)
+            tensors = _tensors(_follow(archive.read(listing), path))
+            used = {tensor.storage for tensor in tensors.values()}
+            storages = {storage: _numbers(storage, archive, root) for storage in used}
+            found = {name: _array(t, storages[t.storage]) for name, t in tensors.items()}
     except CheckpointError:
         raise
     except zipfile.BadZipFile as error:
@@ -99,42 +99,52 @@ def read_torch(path: str | pathlib.Path) -> dict[str, np.ndarray]:
             f"{path} is not a zip file of PyTorch 1.6 or later, or it is cut short ({error}): load and save it "
             f"once with a current PyTorch, or use the .safetensors file"
         ) from error
-    except _MALFORMED as error:
+    except MALFORMED as error:
         raise CheckpointError(
-            f"{path} cannot be read as PyTorch weights ({type(error).__name__}: {error})"
+            f"{path} cannot be read as PyTorch weights ({reason(error)})"
         ) from error
     if not found:
         raise CheckpointError(f"{path} holds no tensors")
     return found
 
 
-def _collect(
-    value: Any, name: str, found: dict[str, np.ndarray], archive: zipfile.ZipFile, root: str
-) -> None:
-    if isinstance(value, _Tensor):
-        found[name] = _array(value, archive, root)
-    elif isinstance(value, dict):
-        for key, inner in value.items():
-            _collect(inner, f"{name}.{key}" if name else str(key), found, archive, root)
+def _tensors(value: Any) -> dict[str, _Tensor]:
+    """The tensors in nested dicts, by name."""
+    found: dict[str, _Tensor] = {}
+    ahead, spent = [("", value)], 0
+    while ahead:
+        name, value = ahead.pop()
+        if isinstance(value, _Tensor):
+            found[name] = value
+        elif isinstance(value, dict):
+            for key, inner in value.items():
+                ahead.append((f"{name}.{key}" if name else str(key), inner))
+                # A dict may hold another one many times over, or itself.
+                spent += len(ahead[-1][0]) + _ENTRY
+                if spent > _LARGEST:
+                    raise ValueError("its tensors have implausibly many or long names")
+    return found
 
 
-def _array(tensor: _Tensor, archive: zipfile.ZipFile, root: str) -> np.ndarray:
-    storage = tensor.storage
-    info = archive.getinfo(f"{root}data/{storage.key}")
-    itemsize = np.dtype(storage.dtype).itemsize
-    if info.file_size != storage.count * itemsize:
-        raise ValueError(f"storage {storage.key} has {info.file_size} bytes, not {storage.count}")
-    flat = np.frombuffer(archive.read(info), storage.dtype)
+def _array(tensor: _Tensor, storage: np.ndarray) -> np.ndarray:
+    """The view of `storage` [count] that the tensor is; no copy, whatever the number of tensors on a storage."""
+    numbers = (tensor.offset, *tensor.shape, *tensor.strides)
     size = zip(tensor.shape, tensor.strides, strict=True)
     last = tensor.offset + sum((n - 1) * s for n, s in size)
-    negative = min((tensor.offset, *tensor.shape, *tensor.strides)) < 0
-    if 0 in tensor.shape and not negative:
+    if min(numbers) >= 0 and 0 in tensor.shape:
         return np.empty(tensor.shape, storage.dtype)
-    if negative or last >= len(flat) or math.prod(tensor.shape) > len(flat):
-        raise ValueError(f"a tensor reaches beyond storage {storage.key}")
-    strides = tuple(s * itemsize for s in tensor.strides)
-    view = np.lib.stride_tricks.as_strided(flat[tensor.offset :], tensor.shape, strides)
-    return np.array(view)
+    if min(numbers) < 0 or last >= len(storage) or math.prod(tensor.shape) > len(storage):
+        raise ValueError(f"a tensor reaches beyond storage {tensor.storage.key[:80]!r}")
+    strides = tuple(s * storage.itemsize for s in tensor.strides)
+    return np.lib.stride_tricks.as_strided(storage[tensor.offset :], tensor.shape, strides)
+
+
+def _numbers(storage: _Storage, archive: zipfile.ZipFile, root: str) -> np.ndarray:
+    """All of a storage, [count]."""
+    data = archive.read(f"{root}data/{storage.key}")
+    if len(data) != storage.count * np.dtype(storage.dtype).itemsize:
+        raise ValueError(f"storage {storage.key[:80]!r} has {len(data)} bytes, not {storage.count}")
+    return np.frombuffer(data, storage.dtype)
 
 
 def _follow(pickle: bytes, path: pathlib.Path) -> Any:
@@ -144,11 +154,13 @@ def _follow(pickle: bytes, path: pathlib.Path) -> Any:
 
     def refuse(what: str) -> CheckpointError:
         return CheckpointError(
-            f"{path} asks for {what}, which tensors do not need: it may be hostile. Nothing of it was run"
+            f"{path} asks for {what[:80]}, which tensors do not need: it may be hostile. Nothing of it was run"
         )
 
     def since_mark() -> list[Any]:
-        place = max(i for i, item in enumerate(stack) if isinstance(item, _Mark))
+        place = len(stack) - 1
+        while not isinstance(stack[place], _Mark):
+            place -= 1
         items = stack[place + 1 :]
         del stack[place:]
         return items
@@ -158,6 +170,11 @@ def _follow(pickle: bytes, path: pathlib.Path) -> Any:
             raise refuse(f"the name {text!r}")
         return _Name(text)
 
+    def plain(*keys: Any) -> None:
+        # Of a tuple of tuples of tuples, hash and text alone could take for ever.
+        if not all(type(key) in (str, int) for key in keys):
+            raise refuse("a key that is no text")
+
     def call(function: Any, arguments: Any) -> Any:
         if not isinstance(function, _Name) or not isinstance(arguments, tuple):
             raise refuse("a call of something that is no name")
@@ -165,9 +182,13 @@ def _follow(pickle: bytes, path: pathlib.Path) -> Any:
             return {}
         if function.text == _TENSOR:
             storage, offset, shape, strides = arguments[:4]
-            numbers = (offset, *shape, *strides)
-            if isinstance(storage, _Storage) and all(type(n) is int for n in numbers):
-                return _Tensor(storage, offset, tuple(shape), tuple(strides))
+            sized = all(type(s) is tuple and len(s) <= _MOST_AXES for s in (shape, strides))
+            if (
+                sized
+                and isinstance(storage, _Storage)
+                and all(type(n) is int for n in (offset, *shape, *strides))
+            ):
+                return _Tensor(storage, offset, shape, strides)
         if function.text == _PARAMETER and isinstance(arguments[0], _Tensor):
             return arguments[0]
         raise refuse(f"{function.text!r} with unknown arguments")
@@ -175,7 +196,7 @@ def _follow(pickle: bytes, path: pathlib.Path) -> Any:
     def persistent(key: Any) -> _Storage:
         kind, storage, name, _, count = key
         if kind != "storage" or not isinstance(storage, _Name):
-            raise refuse(f"a persistent object of kind {kind!r}")
+            raise refuse("a persistent object that is no storage")
         dtype = _STORAGES.get(storage.text.removeprefix("torch "))
         if dtype is None or type(name) is not str or type(count) is not int:
             raise refuse("a storage of unknown type")
@@ -221,9 +242,11 @@ def _follow(pickle: bytes, path: pathlib.Path) -> Any:
                 stack[-1].extend(items)
             case "SETITEM":
                 value, key = stack.pop(), stack.pop()
+                plain(key)
                 stack[-1][key] = value
             case "SETITEMS":
                 items = since_mark()
+                plain(*items[::2])
                 stack[-1].update(zip(items[::2], items[1::2], strict=True))
             case "BINPUT" | "LONG_BINPUT" | "PUT":
                 memo[argument] = stack[-1]
@@ -235,6 +258,7 @@ def _follow(pickle: bytes, path: pathlib.Path) -> Any:
                 stack.append(named(argument))
             case "STACK_GLOBAL":
                 name, module = stack.pop(), stack.pop()
+                plain(name, module)
                 stack.append(named(f"{module} {name}"))
             case "REDUCE":
                 arguments, function = stack.pop(), stack.pop()

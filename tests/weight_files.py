@@ -1,0 +1,82 @@
+"""Writes files of weights as PyTorch and Keras do, byte by byte, so that tests need neither."""
+
+import io
+import json
+import struct
+import zipfile
+
+import h5py
+
+from brainjax.weights.keras_file import class_name
+
+
+def text(value):
+    data = value.encode()
+    return b"X" + struct.pack("<I", len(data)) + data
+
+
+def numbers(values):
+    return b"(" + b"".join(b"J" + struct.pack("<i", v) for v in values) + b"t"
+
+
+def pickled_tensor(key, count, shape, strides, offset=0, storage=b"FloatStorage"):
+    """What torch.save writes of one tensor, opcode by opcode."""
+    where = b"(" + text("storage") + b"ctorch\n" + storage + b"\n" + text(key) + text("cpu")
+    where += b"J" + struct.pack("<i", count) + b"tQ"
+    ordered = b"ccollections\nOrderedDict\n)R"
+    place = where + b"J" + struct.pack("<i", offset) + numbers(shape) + numbers(strides)
+    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + place + b"\x89" + ordered + b"tR"
+
+
+def write_pth(path, tensors, *, listing=None):
+    """A .pth file as PyTorch writes it; `listing` replaces its pickle."""
+    if listing is None:
+        body = b""
+        for i, (name, value) in enumerate(tensors.items()):
+            strides = [s // value.itemsize for s in value.strides]
+            body += text(name) + pickled_tensor(str(i), value.size, value.shape, strides) + b"s"
+        listing = b"\x80\x02ccollections\nOrderedDict\n)R" + body + b"."
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", listing)
+        archive.writestr("archive/byteorder", "little")
+        for i, value in enumerate(tensors.values()):
+            archive.writestr(f"archive/data/{i}", value.tobytes())
+    return path
+
+
+def write_keras3(file, layers):
+    """The layout of Keras 3: layers by class and number."""
+    count = {}
+    with h5py.File(file, "w") as h5:
+        for kind, _, arrays in layers:
+            kind = class_name(kind)
+            number = count[kind] = count.get(kind, -1) + 1
+            group = h5.create_group(
+                f"layers/{kind}_{number}/vars" if number else f"layers/{kind}/vars"
+            )
+            for i, array in enumerate(arrays):
+                group[str(i)] = array
+
+
+def write_keras(path, layers):
+    """A file of the layout that its suffix says."""
+    if path.suffix == ".keras":
+        buffer = io.BytesIO()
+        write_keras3(buffer, layers)
+        config = [{"class_name": kind, "config": {"name": name}} for kind, name, _ in layers]
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("config.json", json.dumps({"config": {"layers": config}}))
+            archive.writestr("model.weights.h5", buffer.getvalue())
+    elif path.name.endswith(".weights.h5"):
+        write_keras3(path, layers)
+    else:
+        with h5py.File(path, "w") as h5:
+            group = h5.create_group("model_weights")
+            group.attrs["layer_names"] = [name.encode() for _, name, _ in layers]
+            for _, name, arrays in layers:
+                names = [f"{name}/w{i}" for i in range(len(arrays))]
+                own = group.create_group(name)
+                own.attrs["weight_names"] = names
+                for weight, array in zip(names, arrays, strict=True):
+                    own[weight] = array
+    return path
