@@ -1,4 +1,7 @@
-"""Metrics: (sum, count) pairs on device, exact integer counts per patient on host."""
+"""Metrics: (sum, count) pairs on device, exact integer counts per patient on host.
+
+What is named here is of masks; classes have `classification` and `calibration`.
+"""
 
 from brainjax.metrics.mean import Mean
 from brainjax.metrics.overlap import (

@@ -1,9 +1,17 @@
-"""A running mean from (sum, count) pairs."""
+"""Means: of a list with gaps, and a running one from (sum, count) pairs."""
 
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import jax
 import numpy as np
+
+
+def mean(values: Iterable[float | None]) -> float | None:
+    """The mean of what is not None, the same in every order; None of nothing."""
+    kept = [float(v) for v in values if v is not None]
+    return math.fsum(kept) / len(kept) if kept else None
 
 
 class Mean:

@@ -17,7 +17,6 @@ The middle line holds for all four metrics: a missed tumour has precision 0, not
 and a false alarm has recall 0, so that every metric averages over the same examples.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -25,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from brainjax.metrics.mean import mean
 from brainjax.types import ConfigError
 
 EMPTY_RULES = ("one", "zero", "skip")
@@ -182,16 +182,16 @@ def summarize(
         for g, c in groups.items()
     ]
     for name, formula in _FORMULAS.items():
-        out[f"{name}_slice_mean"] = _mean(_values(formula, slices, empty))
+        out[f"{name}_slice_mean"] = mean(_values(formula, slices, empty))
         values = _values(formula, volumes, empty)
         kept = [v for v in values if v is not None]
-        out[f"{name}_volume_mean"] = _mean(values)
+        out[f"{name}_volume_mean"] = mean(values)
         out[f"{name}_volume_median"] = float(np.median(kept)) if kept else None
         out[f"{name}_volume_std"] = float(np.std(kept)) if kept else None
         out[f"{name}_pooled"] = _values(formula, pooled, empty)[0]
         for volume, value in zip(per_volume, values, strict=True):
             volume[name] = value
-    out["dice_foreground_slice_mean"] = _mean(
+    out["dice_foreground_slice_mean"] = mean(
         _values(_dice, Counts(*(c[foreground] for c in slices)), empty)
     )
     out["per_volume"] = per_volume
@@ -255,11 +255,6 @@ def _values(
     value = numerator / np.maximum(denominator, 1)
     when_empty = {"one": 1.0, "zero": 0.0, "skip": None}[empty]
     return [when_empty if e else float(v) for v, e in zip(value, both_empty, strict=True)]
-
-
-def _mean(values: list[float | None]) -> float | None:
-    kept = [v for v in values if v is not None]
-    return math.fsum(kept) / len(kept) if kept else None  # fsum: the same in every order
 
 
 def _on_host(counts: Counts, group: Any, valid: Any | None) -> tuple[Counts, np.ndarray]:
