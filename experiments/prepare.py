@@ -3,6 +3,8 @@ r"""Prepares a data set once: verifies every file and writes it as a TFDS data s
     python -m experiments.prepare --data_dir=DIR --output=PREPARED
     python -m experiments.train --config=configs/unet.py:lgg --config.data.dir=PREPARED
 
+    python -m experiments.prepare --dataset=TumorImages --data_dir=DIR --output=PREPARED
+
 Training takes the prepared folder in the place of the original one, with the same rows in the same order, and starts
 faster from it, the more so over a network disk. An interrupted preparation is never taken for a finished one.
 """
@@ -14,7 +16,12 @@ from absl import flags
 
 from experiments import entry
 
-_DATASET = flags.DEFINE_enum("dataset", "LGG", ["LGG"], "Which data set the folder holds.")
+_DATASET = flags.DEFINE_enum(
+    "dataset",
+    "LGG",
+    ["LGG", "TumorImages", "TumorImages7023", "YesNoImages"],
+    "Which data set the folder holds.",
+)
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder as downloaded.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "Where the prepared files go.", required=True)
 _SKIP_BAD = flags.DEFINE_bool("skip_bad", False, "Leave unusable files out instead of refusing.")
@@ -23,24 +30,30 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Where result.json goes; default
 
 def main() -> None:
     """Verifies, writes, reports."""
+    from brainjax import datasets
     from brainjax.types import ConfigError
 
     try:
-        from brainjax.datasets import lgg_builder
+        from brainjax.datasets import images_builder, lgg_builder
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"preparing needs {error.name}: pip install tensorflow-datasets tensorflow-cpu"
         ) from error
     begun = time.perf_counter()
-    folder = lgg_builder.prepare(_DATA_DIR.value, _OUTPUT.value, skip_bad=_SKIP_BAD.value)
-    dataset = lgg_builder.load_prepared(_OUTPUT.value)
+    places, skip = (_DATA_DIR.value, _OUTPUT.value), {"skip_bad": _SKIP_BAD.value}
+    if _DATASET.value == "LGG":
+        folder, counted = lgg_builder.prepare(*places, **skip), ("n_slices", "n_volumes")
+    else:
+        folder = images_builder.prepare(_DATASET.value, *places, **skip)
+        counted = "n_images", "n_groups"
+    dataset = datasets.get(_DATASET.value)(_OUTPUT.value).load()
     workdir = pathlib.Path(_WORKDIR.value or _OUTPUT.value)
     workdir.mkdir(parents=True, exist_ok=True)
     result = {
         "task": "prepare",
         "dataset": dataset.info.name,
         "split": "all",
-        "metrics": {"n_slices": len(dataset), "n_volumes": len(dataset.groups)},
+        "metrics": dict(zip(counted, (len(dataset), len(dataset.groups)), strict=True)),
         "output": str(folder),
         "seconds": round(time.perf_counter() - begun, 1),
     }

@@ -7,10 +7,17 @@ import importlib
 
 from brainjax.lookup import lookup
 
-__all__ = ["LGG", "Synthetic"]
+__all__ = ["ImageFolder", "LGG", "Synthetic", "TumorImages", "TumorImages7023", "YesNoImages"]
 
 # Imported on first use, so that reading files needs no JAX and generating images no Pillow.
-_HOME = {"LGG": "lgg", "Synthetic": "synthetic"}
+_HOME = {
+    "ImageFolder": "images",
+    "LGG": "lgg",
+    "Synthetic": "synthetic",
+    "TumorImages": "images",
+    "TumorImages7023": "images",
+    "YesNoImages": "images",
+}
 
 
 def __getattr__(name: str) -> type:

@@ -1,4 +1,4 @@
-"""What every dataset hands on: `DatasetInfo` (what the labels mean) and `ArrayDataset` (the slices)."""
+"""What every dataset hands on: `DatasetInfo` (what the labels mean) and an `ArrayDataset` or a `LabelledDataset`."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ class DatasetInfo:
     Attributes:
         name: short name, as printed in `result.json`.
         channels: what each image channel is, in storage order.
-        classes: what each mask channel is.
+        classes: what each mask channel is, or each label.
         licence: licence of the data, copied into the model card of anything trained on it.
         citation: the paper or page to cite.
         spacing_mm: in-plane pixel size in mm, or None where the files do not tell.
@@ -28,7 +28,7 @@ class DatasetInfo:
 
 @dataclasses.dataclass(frozen=True)
 class ArrayDataset:
-    """A whole dataset of 2D slices in memory, on its native grid.
+    """A whole dataset of 2D slices with masks in memory, on its native grid: for segmentation.
 
     Rows are ordered by (group, position), so that a patient's rows are one contiguous volume.
 
@@ -48,8 +48,24 @@ class ArrayDataset:
     position: np.ndarray
     groups: tuple[str, ...]
 
+    target = "mask"  # the key of the truth in a batch
+
     def __len__(self) -> int:
         return len(self.group)
+
+    @property
+    def truth(self) -> np.ndarray:
+        """[N H W K] uint8: what a network is to give for each row."""
+        return self.mask
+
+    @property
+    def volume(self) -> np.ndarray:
+        """[N] int32, ascending: rows of one number are normalised together, as one scan."""
+        return self.group
+
+    def identity(self, rows: np.ndarray) -> list[str]:
+        """Names, sorted, of what a network has seen when it was trained on `rows`: patients."""
+        return sorted({self.groups[g] for g in self.group[rows]})
 
     def neighbours(self, context: int) -> np.ndarray:
         """Row numbers of the slices around each slice, for 2.5D input.
@@ -66,7 +82,67 @@ class ArrayDataset:
         if context < 1 or context % 2 == 0:
             raise ValueError(f"context must be an odd number of slices, got {context}")
         rows = np.arange(len(self), dtype=np.int32)
-        first = np.searchsorted(self.group, self.group, side="left")
-        last = np.searchsorted(self.group, self.group, side="right") - 1
+        first = np.searchsorted(self.volume, self.volume, side="left")
+        last = np.searchsorted(self.volume, self.volume, side="right") - 1
         reach = np.arange(context) - context // 2
         return np.clip(rows[:, None] + reach, first[:, None], last[:, None]).astype(np.int32)
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledDataset:
+    """A whole dataset of single images with a class each, in memory, all of one size: for classification.
+
+    Rows are ordered by (group, name). A group is a set of images that must not be on two sides of a split: the
+    same picture again, or one so alike that it is likely the same head.
+
+    Attributes:
+        info: facts about the channels and classes.
+        image: [N H W C] uint8.
+        label: [N] int32, index into `info.classes`.
+        group: [N] int32, index into `groups`, ascending.
+        groups: a name for each group: that of its first image.
+        name: N paths relative to the dataset's folder, with forward slashes.
+        part: N names of the part that an image was shipped in, such as 'Training'; '' where there are none.
+        content: N hashes of the pixels as they are in the file.
+    """
+
+    info: DatasetInfo
+    image: np.ndarray
+    label: np.ndarray
+    group: np.ndarray
+    groups: tuple[str, ...]
+    name: tuple[str, ...]
+    part: tuple[str, ...]
+    content: tuple[str, ...]
+
+    target = "label"
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    @property
+    def truth(self) -> np.ndarray:
+        """[N K] uint8, one-hot: what a network is to give for each row."""
+        return np.eye(len(self.info.classes), dtype=np.uint8)[self.label]
+
+    @property
+    def volume(self) -> np.ndarray:
+        """[N] int32: every image is normalised by itself."""
+        return np.arange(len(self), dtype=np.int32)
+
+    def identity(self, rows: np.ndarray) -> list[str]:
+        """Hashes, sorted, of the images that a network has seen when it was trained on `rows`."""
+        return sorted({self.content[row] for row in rows})
+
+    def neighbours(self, context: int) -> np.ndarray:
+        """[N 1] int32: an image has no neighbours.
+
+        Raises:
+            ValueError: `context` is not 1.
+        """
+        if context != 1:
+            raise ValueError(f"single images have no neighbours: context must be 1, got {context}")
+        return self.volume[:, None]
+
+
+Dataset = ArrayDataset | LabelledDataset

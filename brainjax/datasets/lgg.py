@@ -284,22 +284,16 @@ def _decode(
             item.image, pixels, size=size, channels=len(INFO.channels)
         )
     except DataError as error:
-        problems.append(_problem(item.image, error))
+        problems.append(verify.problem_of(item.image, error))
     try:
         label = images.read_image(item.mask)
         problems += verify.mask_problems(item.mask, label, size=size)
     except DataError as error:
-        problems.append(_problem(item.mask, error))
+        problems.append(verify.problem_of(item.mask, error))
     if not problems:
         image[...] = pixels if len(picked) == pixels.shape[2] else pixels[..., picked]
         mask[..., 0] = label.reshape(size) > 127
     return problems
-
-
-def _problem(path: str, error: DataError) -> verify.Problem:
-    """The reader's message, '<path>: <what>; <fix>', as a Problem."""
-    what, _, fix = str(error).removeprefix(f"{path}: ").rpartition("; ")
-    return verify.Problem(path, what, fix)
 
 
 def _gaps(dataset: ArrayDataset) -> Mapping[str, tuple[int, ...]]:

@@ -8,18 +8,16 @@ Everything is one TFDS split, `slices`; who trains on what is decided by `splits
 """
 
 import dataclasses
-import hashlib
-import os
-import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
+from brainjax.datasets import common_builder
 from brainjax.datasets.base import ArrayDataset
 from brainjax.datasets.lgg import INFO, LGG, SEQUENCES, find_slices
-from brainjax.types import ConfigError, DataError
+from brainjax.types import ConfigError
 
 SPLIT = "slices"  # TFDS reserves the name 'all'
 
@@ -85,9 +83,6 @@ class LggMri(tfds.core.GeneratorBasedBuilder):
 def prepare(source_dir: str, data_dir: str, *, skip_bad: bool = False) -> str:
     """Verifies, decodes and writes the data set; does nothing if the same files were prepared before.
 
-    TFDS writes into a directory marked incomplete and renames it at the very end, so that an
-    interrupted preparation is never found by `load_prepared`; calling this again starts afresh.
-
     Args:
         source_dir: as `LGG.dir`.
         data_dir: where the prepared files go.
@@ -100,25 +95,18 @@ def prepare(source_dir: str, data_dir: str, *, skip_bad: bool = False) -> str:
         DataError: there are bad files, which the message lists; or `data_dir` holds what was prepared from
             other files.
     """
-    _hide_gpus()
-    builder = LggMri(source_dir=source_dir, skip_bad=skip_bad, data_dir=_absolute(data_dir))
-    # TFDS takes whatever was finished in that place for this data set. Written first, so that
-    # there is no finished preparation without it.
-    finished = pathlib.Path(builder.data_path)
-    stamp, path = _stamp(source_dir, skip_bad), finished.parent / f"{finished.name}.source"
-    if (finished / "dataset_info.json").is_file() and path.is_file() and path.read_text() != stamp:
-        raise DataError(
-            f"{finished} was prepared from other files, or they have changed since; choose another "
-            f"--output, or delete that folder"
-        )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(stamp)
-    builder.download_and_prepare(
-        download_config=tfds.download.DownloadConfig(
-            register_checksums=False, try_download_gcs=False, manual_dir=_absolute(source_dir)
-        )
+    common_builder.hide_gpus()
+    builder = LggMri(
+        source_dir=source_dir, skip_bad=skip_bad, data_dir=common_builder.absolute(data_dir)
     )
-    return str(builder.data_path)
+    slices, problems = find_slices(source_dir)
+    files = [
+        ((item.patient, item.number, kind), getattr(item, kind))
+        for item in slices
+        for kind in ("image", "mask")
+    ]
+    stamp = common_builder.stamp_of((skip_bad, len(problems)), files)
+    return common_builder.prepare(builder, source_dir, stamp)
 
 
 def data_source(data_dir: str) -> Sequence[dict[str, Any]]:
@@ -133,12 +121,7 @@ def data_source(data_dir: str) -> Sequence[dict[str, Any]]:
     Raises:
         DataError: nothing was prepared there, or the preparation was interrupted.
     """
-    folder = pathlib.Path(_absolute(data_dir), "lgg_mri", str(LggMri.VERSION))
-    if not (folder / "dataset_info.json").is_file():
-        begun = list(folder.parent.glob("*incomplete*"))
-        state = "only an interrupted preparation" if begun else "nothing prepared"
-        raise DataError(f"{data_dir}: {state}; run the preparation (again)")
-    return tfds.builder_from_directory(folder).as_data_source(split=SPLIT)
+    return common_builder.data_source(data_dir, LggMri, SPLIT)
 
 
 def load_prepared(data_dir: str, *, sequences: str = "all") -> ArrayDataset:
@@ -174,25 +157,3 @@ def load_prepared(data_dir: str, *, sequences: str = "all") -> ArrayDataset:
         position=position,
         groups=tuple(groups.tolist()),
     )
-
-
-def _stamp(source_dir: str, skip_bad: bool) -> str:
-    """A hash of the names and contents of all files that are to be prepared."""
-    slices, problems = find_slices(source_dir)
-    digest = hashlib.sha256(repr((skip_bad, len(problems))).encode())
-    for item in slices:
-        digest.update(repr((item.patient, item.number)).encode())
-        for path in (item.image, item.mask):
-            digest.update(hashlib.sha256(pathlib.Path(path).read_bytes()).digest())
-    return digest.hexdigest()
-
-
-def _hide_gpus() -> None:
-    """Keeps TensorFlow, which only encodes PNGs here, from reserving the memory of the GPUs."""
-    import tensorflow as tf  # slow to import, and reading needs none of it
-
-    tf.config.set_visible_devices([], "GPU")
-
-
-def _absolute(path: str) -> str:
-    return os.path.abspath(os.path.expanduser(path))

@@ -1,5 +1,7 @@
 """Train, validation and test rows: by patient, k-fold by patient, and the leaky split by slice.
 
+Pictures with labels, whose patients are not known, are split by `label_splits`.
+
 Patients are ranked by a hash of the seed and their name. A split therefore depends on nothing but
 those: not on the order of files, the machine, or a random generator's version.
 """
@@ -12,7 +14,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from brainjax.datasets import verify
-from brainjax.datasets.base import ArrayDataset
+from brainjax.datasets.base import ArrayDataset, Dataset, LabelledDataset
 from brainjax.types import ConfigError, DataError
 
 PATIENT_PROTOCOL = "patient split: all slices of a patient on one side"
@@ -61,15 +63,19 @@ class Split:
         return rows
 
 
-def fingerprint(dataset: ArrayDataset, split: Split) -> str:
-    """A short hash of what a run depends on: each part's patients and slices, their order, and the masks.
+def fingerprint(dataset: Dataset, split: Split) -> str:
+    """A short hash of what a run depends on: each part's examples, their groups and order, and their truth.
 
-    The images are left out: they may be large and lie on disk, and where the same slices of the same patients have the
-    same masks, they are the same.
+    Slices themselves are left out: they may be large and lie on disk, and where the same slices of the same patients
+    have the same masks, they are the same. Pictures stand in by the hashes of their files.
     """
     digest = hashlib.sha256()
     digest.update(json.dumps([list(dataset.groups), dataset.image.shape]).encode())
-    arrays = (dataset.group, dataset.position, dataset.mask)
+    if isinstance(dataset, ArrayDataset):
+        arrays = (dataset.group, dataset.position, dataset.mask)
+    else:
+        digest.update(json.dumps([dataset.name, dataset.content]).encode())
+        arrays = (dataset.group, dataset.truth)
     for array in (*arrays, *(getattr(split, part) for part in PARTS)):
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:16]
@@ -90,15 +96,15 @@ def by_patient(
         ConfigError: an impossible size, or no patient left to train on.
     """
     names, _ = _rows(dataset)
-    ranked = _ranked(names, seed)
-    n_test, n_val = _count("test", test, len(ranked)), _count("val", val, len(ranked))
-    _require_rest(n_test + n_val, len(ranked), "patient")
+    order = ranked(names, seed)
+    n_test, n_val = _count("test", test, len(order)), _count("val", val, len(order))
+    _require_rest(n_test + n_val, len(order), "patient")
     split = _assemble(
         f"by_patient(test={test}, val={val}, seed={seed})",
         PATIENT_PROTOCOL,
         names,
-        test=ranked[:n_test],
-        val=ranked[n_test : n_test + n_val],
+        test=order[:n_test],
+        val=order[n_test : n_test + n_val],
     )
     check_disjoint(split, dataset)
     return split
@@ -120,19 +126,18 @@ def k_fold(
         ConfigError: an impossible fold or size, or no patient left to train on.
     """
     names, _ = _rows(dataset)
-    ranked = _ranked(names, seed)
-    if not _is_int(folds) or not 2 <= folds <= len(ranked):
+    order = ranked(names, seed)
+    if not is_int(folds) or not 2 <= folds <= len(order):
         raise ConfigError(
-            f"folds={folds!r} with {_plural(len(ranked), 'patient')}; "
-            f"choose 2 to {len(ranked)} folds"
+            f"folds={folds!r} with {_plural(len(order), 'patient')}; choose 2 to {len(order)} folds"
         )
-    if not _is_int(fold) or not 0 <= fold < folds:
+    if not is_int(fold) or not 0 <= fold < folds:
         raise ConfigError(f"fold={fold!r} of {folds}; choose 0 to {folds - 1}")
     # Validation patients come from the next fold, so that they change from fold to fold too.
-    parts = [ranked[(fold + i) % folds :: folds] for i in range(folds)]
+    parts = [order[(fold + i) % folds :: folds] for i in range(folds)]
     rest = [name for part in parts[1:] for name in part]
-    n_val = _count("val", val, len(ranked))
-    _require_rest(len(parts[0]) + n_val, len(ranked), "patient")
+    n_val = _count("val", val, len(order))
+    _require_rest(len(parts[0]) + n_val, len(order), "patient")
     split = _assemble(
         f"k_fold(folds={folds}, fold={fold}, val={val}, seed={seed})",
         FOLD_PROTOCOL,
@@ -173,36 +178,44 @@ def by_slice(
     """
     names, positions = _rows(dataset)
     keys = [f"{name}:{position}" for name, position in zip(names, positions, strict=True)]
-    ranked = _ranked(keys, seed)
-    n_test, n_val = _count("test", test, len(ranked)), _count("val", val, len(ranked))
-    _require_rest(n_test + n_val, len(ranked), "slice")
+    order = ranked(keys, seed)
+    n_test, n_val = _count("test", test, len(order)), _count("val", val, len(order))
+    _require_rest(n_test + n_val, len(order), "slice")
     split = _assemble(
         f"by_slice(test={test}, val={val}, seed={seed})",
         SLICE_PROTOCOL,
         keys,
-        test=ranked[:n_test],
-        val=ranked[n_test : n_test + n_val],
+        test=order[:n_test],
+        val=order[n_test : n_test + n_val],
     )
     return dataclasses.replace(split, leaks=True)
 
 
-def check_disjoint(split: Split, dataset: Grouped) -> None:
-    """Makes sure that no patient is in two parts.
+def check_disjoint(split: Split, dataset: Grouped | LabelledDataset) -> None:
+    """Makes sure that no patient, or no group of pictures that look alike, is in two parts.
 
     Raises:
         DataError: some are; the message lists them.
     """
-    names = np.asarray(_rows(dataset)[0])
-    problems = verify.shared_groups({part: names[getattr(split, part)] for part in PARTS})
+    if isinstance(dataset, LabelledDataset):
+        names, kind, way = [dataset.groups[g] for g in dataset.group], "picture", "group"
+    else:
+        names, kind, way = _rows(dataset)[0], "patient", "patient"
+    names = np.asarray(names)
+    problems = verify.shared_groups({part: names[getattr(split, part)] for part in PARTS}, kind)
     if problems:
         raise DataError(
-            f"{split.name} puts patients on two sides; split by patient instead\n"
+            f"{split.name} puts {kind}s on two sides; split by {way} instead\n"
             + verify.listing(problems)
         )
 
 
 def _rows(dataset: Grouped) -> tuple[list[str], list[int]]:
     """Patient name and slice position of each row."""
+    if isinstance(dataset, LabelledDataset):
+        raise ConfigError(
+            f"{dataset.info.name} has pictures, whose patients are not known; choose the split 'stratified'"
+        )
     if isinstance(dataset, ArrayDataset):
         return [dataset.groups[g] for g in dataset.group], dataset.position.tolist()
     names = [str(name) for name in dataset]
@@ -214,7 +227,7 @@ def _rows(dataset: Grouped) -> tuple[list[str], list[int]]:
     return names, positions
 
 
-def _ranked(keys: Sequence[str], seed: int) -> list[str]:
+def ranked(keys: Sequence[str], seed: int) -> list[str]:
     """The different keys in an order that depends on seed and key alone."""
     if not len(keys):
         raise ConfigError("there is nothing to split; check the dataset's folder")
@@ -223,7 +236,7 @@ def _ranked(keys: Sequence[str], seed: int) -> list[str]:
 
 def _count(part: str, size: int | float, total: int) -> int:
     """A size as a count: ints count, floats are fractions of `total`, never rounded to nothing."""
-    if _is_int(size) and size >= 0:
+    if is_int(size) and size >= 0:
         return int(size)
     if isinstance(size, (float, np.floating)) and 0 <= size < 1:
         return max(1, round(size * total)) if size else 0
@@ -248,7 +261,8 @@ def _assemble(
     )
 
 
-def _is_int(value: object) -> bool:
+def is_int(value: object) -> bool:
+    """Whether it is a whole number, Python's or NumPy's; True and False are none."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from brainjax.datasets.base import ArrayDataset
+from brainjax.datasets.base import ArrayDataset, Dataset, LabelledDataset
 from brainjax.types import DataError
 
 SKIP_FLAG = "--config.data.skip_bad=True (of experiments.train; elsewhere --skip_bad)"
@@ -42,11 +42,13 @@ class Report:
         problems: bad files that were left out.
         missing_slices: slice numbers absent from the middle of a patient's sequence, by patient.
         missing_sequences: channels that merely repeat another one, by patient.
+        missing: what else is absent and need not be there, in words.
     """
 
     problems: tuple[Problem, ...] = ()
     missing_slices: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
     missing_sequences: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    missing: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """The report in words, one finding a line, for a log."""
@@ -54,7 +56,14 @@ class Report:
             *(f"left out {problem}" for problem in self.problems),
             *(f"{g}: no slice {_listed(n)}" for g, n in self.missing_slices.items()),
             *(f"{g}: no {_listed(c)} sequence" for g, c in self.missing_sequences.items()),
+            *self.missing,
         ]
+
+
+def problem_of(path: str, error: DataError) -> Problem:
+    """The message of a reader, '<path>: <what>; <fix>', as a Problem."""
+    what, _, fix = str(error).removeprefix(f"{path}: ").rpartition("; ")
+    return Problem(path, what, fix)
 
 
 def listing(problems: Sequence[Problem]) -> str:
@@ -129,59 +138,113 @@ def mask_problems(path: str, mask: np.ndarray, *, size: tuple[int, int]) -> list
     return problems
 
 
-def check_arrays(dataset: ArrayDataset) -> None:
+def check_arrays(dataset: Dataset) -> None:
     """Checks arrays that no loader of this package made.
 
     Raises:
         DataError: they do not fit each other, or hold what would silently make wrong numbers; all is listed.
     """
-    name, problems = dataset.info.name, []
-
-    def report(bad: bool, part: str, what: str, fix: str) -> None:
-        if bad:
-            problems.append(Problem(f"{name}.{part}", what, fix))
-
-    image, mask, group = dataset.image, dataset.mask, dataset.group
-    n = len(group)
-    for part in ("image", "mask", "position"):
-        found = len(getattr(dataset, part))
-        report(found != n, part, f"has {found} rows, group has {n}", "give one row a slice")
-    report(len(image.shape) != 4, "image", f"has shape {image.shape}", "make it [N H W C]")
-    report(len(mask.shape) != 4, "mask", f"has shape {mask.shape}", "make it [N H W K]")
+    values = _label_problems if isinstance(dataset, LabelledDataset) else _mask_problems
+    # Values are looked at only where the shapes fit.
+    problems = _shape_problems(dataset) or values(dataset) + _image_problems(dataset)
     if problems:
-        raise DataError(f"{name}: the arrays do not fit\n{listing(problems)}")
-    sizes = f"{image.shape[1:3]} and {mask.shape[1:3]}"
-    report(image.shape[1:3] != mask.shape[1:3], "mask", f"differs in size: {sizes}", "resample it")
-    channels, classes = len(dataset.info.channels), len(dataset.info.classes)
-    for part, array, count in (("image", image, channels), ("mask", mask, classes)):
-        what = f"has {_channels(array.shape[-1])}, info names {count}"
-        report(array.shape[-1] != count, part, what, "name each of them in info")
-    same = np.diff(group) == 0
-    ordered = (np.diff(group) >= 0).all() and (np.diff(dataset.position)[same] > 0).all()
-    report(not ordered, "group", "is not ordered by (group, position)", "sort all arrays so")
-    known = n == 0 or (group.min() >= 0 and group.max() < len(dataset.groups))
-    report(not known, "group", "numbers a patient that groups does not name", "name all patients")
-    report(n > 0 and mask.max() > 1, "mask", "holds values beyond 0 and 1", "threshold it")
+        raise DataError(f"{dataset.info.name}: the arrays do not fit\n{listing(problems)}")
+
+
+class _Findings(list):
+    """Problems of a dataset's fields."""
+
+    def __init__(self, dataset: Dataset):
+        super().__init__()
+        self._name = dataset.info.name
+
+    def report(self, bad: bool, field: str, what: str, fix: str) -> None:
+        if bad:
+            self.append(Problem(f"{self._name}.{field}", what, fix))
+
+
+def _shape_problems(dataset: Dataset) -> list[Problem]:
+    found, n = _Findings(dataset), len(dataset.group)
+    if isinstance(dataset, LabelledDataset):
+        one, images, rows = "picture", {"image": "C"}, ("label", "name", "part", "content")
+    else:
+        one, images, rows = "slice", {"image": "C", "mask": "K"}, ("position",)
+    for field in (*images, *rows):
+        count = len(getattr(dataset, field))
+        found.report(count != n, field, f"has {count} rows, group has {n}", f"give one row a {one}")
+    for field, last in images.items():
+        shape = getattr(dataset, field).shape
+        found.report(len(shape) != 4, field, f"has shape {shape}", f"make it [N H W {last}]")
+    return found
+
+
+def _image_problems(dataset: Dataset) -> list[Problem]:
+    """What any images must be: named channels, finite."""
+    found, image = _Findings(dataset), dataset.image
+    count = len(dataset.info.channels)
+    what = f"has {_channels(image.shape[-1])}, info names {count}"
+    found.report(image.shape[-1] != count, "image", what, "name each of them in info")
     if isinstance(image, np.ndarray) and image.dtype.kind == "f":
         bad = ~np.isfinite(image).all(axis=(1, 2, 3))
         rows = _listed(np.flatnonzero(bad)[:5].tolist())
-        report(bad.any(), "image", f"{bad.sum()} slices are not finite: rows {rows}", "repair them")
-    if problems:
-        raise DataError(f"{name}: the arrays do not fit\n{listing(problems)}")
+        found.report(
+            bad.any(), "image", f"{bad.sum()} slices are not finite: rows {rows}", "repair them"
+        )
+    return found
 
 
-def shared_groups(parts: Mapping[str, Iterable[str]]) -> list[Problem]:
-    """Patients that appear in more than one part of a split.
+def _mask_problems(dataset: ArrayDataset) -> list[Problem]:
+    found, image, mask, group = _Findings(dataset), dataset.image, dataset.mask, dataset.group
+    sizes = f"{image.shape[1:3]} and {mask.shape[1:3]}"
+    found.report(
+        image.shape[1:3] != mask.shape[1:3], "mask", f"differs in size: {sizes}", "resample it"
+    )
+    count = len(dataset.info.classes)
+    what = f"has {_channels(mask.shape[-1])}, info names {count}"
+    found.report(mask.shape[-1] != count, "mask", what, "name each of them in info")
+    same = np.diff(group) == 0
+    ordered = (np.diff(group) >= 0).all() and (np.diff(dataset.position)[same] > 0).all()
+    found.report(not ordered, "group", "is not ordered by (group, position)", "sort all arrays so")
+    what = "numbers a patient that groups does not name"
+    found.report(not _named(group, dataset.groups), "group", what, "name all patients")
+    bad = len(group) > 0 and mask.max() > 1
+    found.report(bad, "mask", "holds values beyond 0 and 1", "threshold it")
+    return found
+
+
+def _label_problems(dataset: LabelledDataset) -> list[Problem]:
+    found, group, classes = _Findings(dataset), dataset.group, dataset.info.classes
+    what = f"holds numbers beyond the {len(classes)} classes that info names"
+    found.report(not _named(dataset.label, classes), "label", what, "name each of them in info")
+    order = list(zip(group.tolist(), dataset.name, strict=True))
+    found.report(
+        order != sorted(set(order)), "group", "is not ordered by (group, name)", "sort all so"
+    )
+    what = "numbers a group that groups does not name"
+    found.report(not _named(group, dataset.groups), "group", what, "name all groups")
+    return found
+
+
+def _named(numbers: np.ndarray, names: Sequence[str]) -> bool:
+    """Whether all of [N] integers have a name; floats have none."""
+    whole = numbers.dtype.kind in "iu"
+    return whole and (not len(numbers) or (numbers.min() >= 0 and numbers.max() < len(names)))
+
+
+def shared_groups(parts: Mapping[str, Iterable[str]], kind: str = "patient") -> list[Problem]:
+    """Patients, or groups of pictures that look alike, in more than one part of a split.
 
     Args:
-        parts: patient names by part, as in `{'train': [...], 'test': [...]}`; repeats are fine.
+        parts: their names by part, as in `{'train': [...], 'test': [...]}`; repeats are fine.
+        kind: 'patient' or 'picture', for the message.
     """
     places = collections.defaultdict(list)
     for part, names in parts.items():
         for name in sorted(set(names)):
             places[name].append(part)
+    whole = {"patient": "all its slices", "picture": "it and all copies of it"}[kind]
     return [
-        Problem(name, f"patient is in {' and '.join(found)}", "keep all its slices on one side")
+        Problem(name, f"{kind} is in {' and '.join(found)}", f"keep {whole} on one side")
         for name, found in sorted(places.items())
         if len(found) > 1
     ]

@@ -62,6 +62,41 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
         raise DataError(f"{path}: holds {pages} pages; save each slice as a file of its own")
 
 
+def read_grey(path: str | os.PathLike) -> np.ndarray:
+    """Decodes one 8-bit image; colours become grey by their luminance (ITU-R BT.601), transparency black.
+
+    Args:
+        path: as for `read_image`.
+
+    Returns:
+        [H W] uint8.
+
+    Raises:
+        DataError: as `read_image`.
+    """
+    return to_grey(read_image(path))
+
+
+def to_grey(pixels: np.ndarray) -> np.ndarray:
+    """Colours to grey by their luminance (ITU-R BT.601), transparency to black.
+
+    Args:
+        pixels: [H W], or [H W C] with C = 1 (grey), 2 (grey, alpha), 3 (colours) or 4 (colours, alpha); uint8.
+
+    Returns:
+        [H W] uint8.
+    """
+    if pixels.ndim == 2:
+        return pixels
+    opaque = pixels[..., -1:] / 255 if pixels.shape[2] in (2, 4) else None
+    if pixels.shape[2] >= 3:
+        red, green, blue = np.moveaxis(pixels[..., :3].astype(np.uint32), -1, 0)
+        grey = ((299 * red + 587 * green + 114 * blue + 500) // 1000)[..., None]
+    else:
+        grey = pixels[..., :1]
+    return (grey if opaque is None else np.rint(grey * opaque))[..., 0].astype(np.uint8)
+
+
 def _open(path: str | os.PathLike) -> Image.Image:
     """Opens a file lazily: only its header is read, and checked."""
     if not os.path.isfile(path):

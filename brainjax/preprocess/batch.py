@@ -23,7 +23,7 @@ def working_size(size: int, native: tuple[int, int]) -> tuple[int, int]:
 
 
 def prepare(raw: Batch, size: int) -> dict[str, jax.Array]:
-    """Raw batch (see `brainjax.data.Source`) -> image [B h w C] float32, mask [B h w K], valid [B].
+    """Raw batch (see `brainjax.data.Source`) -> image [B h w C] float32, mask [B h w K] or label [B K], valid [B].
 
     Masks are thresholded at half coverage after resampling.
     """
@@ -36,6 +36,8 @@ def prepare(raw: Batch, size: int) -> dict[str, jax.Array]:
     if "mask" in raw:
         mask = resample(raw["mask"].astype(jnp.float32), grid)
         batch["mask"] = (mask >= 0.5).astype(jnp.float32)
+    if "label" in raw:
+        batch["label"] = raw["label"].astype(jnp.float32)
     return batch
 
 

@@ -5,25 +5,31 @@ head alone: how much air surrounds it differs from scan to scan. Some exports pu
 level well above 0, so it is measured in the corners instead of assumed.
 """
 
-from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
 from brainjax.types import ConfigError
 
-METHODS = ("zscore", "percentile", "minmax", "none")
+# What the authors of published weights did to an image in 0 to 255, whatever is on it: mean and standard deviation
+# of each colour. torchvision, and Keras's EfficientNet inside its network; Keras's VGG and ResNet, whose colours are
+# blue, green, red, as Caffe's were; Keras's MobileNetV2.
+PUBLISHED = {
+    "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+    "caffe": ((103.939, 116.779, 123.68), (1.0, 1.0, 1.0)),
+    "symmetric": ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
+}
+METHODS = ("zscore", "percentile", "minmax", "none", *PUBLISHED)
 PERCENTILES = (1.0, 99.0)
 AIR_MARGIN = 0.1  # of the way from air to the brightest percent; noise and ringing stay below it
 CORNER = 16  # corners of H / 16 x W / 16 pixels
 
 
 class Volumes(Protocol):
-    """What is needed of a dataset (`ArrayDataset` has it): rows ordered by group."""
+    """What is needed of a dataset: rows ordered by the volume they belong to."""
 
     image: np.ndarray  # [N H W C]
-    group: np.ndarray  # [N]
-    groups: Sequence[str]
+    volume: np.ndarray  # [N], ascending from 0
 
 
 def volume_stats(volume: np.ndarray, method: str = "zscore") -> tuple[np.ndarray, np.ndarray]:
@@ -33,6 +39,8 @@ def volume_stats(volume: np.ndarray, method: str = "zscore") -> tuple[np.ndarray
     - percentile: percentiles 1 and 99 of the head go to 0 and 1; values outside are not clipped.
     - minmax: the extremes of the whole volume, air included, go to 0 and 1.
     - none: the values stay as they are.
+    - imagenet, caffe, symmetric: fixed numbers, those of published weights (`PUBLISHED`); for images in 0 to 255 with
+      three channels, or with any other number, which all get the mean of the three.
 
     Args:
         volume: [S H W C] uint8 or float, all slices of one patient.
@@ -48,6 +56,11 @@ def volume_stats(volume: np.ndarray, method: str = "zscore") -> tuple[np.ndarray
         raise ConfigError(f"normalisation {method!r}; choose one of {', '.join(METHODS)}")
     channels = volume.shape[-1]
     shift, scale = np.zeros(channels, np.float32), np.ones(channels, np.float32)
+    if method in PUBLISHED:
+        mean, std = (np.array(colours, np.float32) for colours in PUBLISHED[method])
+        if channels != 3:
+            mean, std = (np.full(channels, colours.mean(), np.float32) for colours in (mean, std))
+        return mean, 1.0 / std
     if method == "none" or volume.size == 0:
         return shift, scale
     for c in range(channels):
@@ -70,19 +83,20 @@ def volume_stats(volume: np.ndarray, method: str = "zscore") -> tuple[np.ndarray
 
 
 def dataset_stats(dataset: Volumes, method: str = "zscore") -> tuple[np.ndarray, np.ndarray]:
-    """Shift and scale of every patient.
+    """Shift and scale of every volume.
 
     Args:
-        dataset: rows ordered by group.
+        dataset: rows ordered by volume.
         method: as for `volume_stats`.
 
     Returns:
-        shift [G C] float32, scale [G C] float32, rows as in `dataset.groups`.
+        shift [V C] float32, scale [V C] float32.
 
     Raises:
         ConfigError: unknown method.
     """
-    ends = np.searchsorted(dataset.group, np.arange(len(dataset.groups) + 1))
+    volumes = int(dataset.volume[-1]) + 1 if len(dataset.volume) else 0
+    ends = np.searchsorted(dataset.volume, np.arange(volumes + 1))
     stats = [
         volume_stats(dataset.image[start:stop], method)
         for start, stop in zip(ends[:-1], ends[1:], strict=True)

@@ -1,0 +1,96 @@
+"""What the TFDS builders share: prepared once, stamped with their source, never finished when interrupted."""
+
+import hashlib
+import os
+import pathlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from brainjax.types import DataError
+
+
+def prepare(builder: tfds.core.GeneratorBasedBuilder, source_dir: str, stamp: str) -> str:
+    """Verifies, decodes and writes a data set; does nothing if the same files were prepared before.
+
+    TFDS writes into a directory marked incomplete and renames it at the very end, so that an
+    interrupted preparation is never found by `data_source`; calling this again starts afresh.
+
+    Args:
+        builder: with the folder where the prepared files go as its `data_dir`.
+        source_dir: the folder as downloaded.
+        stamp: of the files in it, by `stamp_of`.
+
+    Returns:
+        The folder of the prepared version.
+
+    Raises:
+        DataError: there are bad files, which the message lists; or that folder holds what was prepared from
+            other files.
+    """
+    # TFDS takes whatever was finished in that place for this data set. Written first, so that
+    # there is no finished preparation without it.
+    finished = pathlib.Path(builder.data_path)
+    path = finished.parent / f"{finished.name}.source"
+    if (finished / "dataset_info.json").is_file() and path.is_file() and path.read_text() != stamp:
+        raise DataError(
+            f"{finished} was prepared from other files, or they have changed since; choose another "
+            f"--output, or delete that folder"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(stamp)
+    builder.download_and_prepare(
+        download_config=tfds.download.DownloadConfig(
+            register_checksums=False, try_download_gcs=False, manual_dir=absolute(source_dir)
+        )
+    )
+    return str(builder.data_path)
+
+
+def data_source(
+    data_dir: str, builder: type[tfds.core.GeneratorBasedBuilder], split: str, **options: Any
+) -> Sequence[dict[str, Any]]:
+    """Random access to prepared examples, decoded one at a time and without TensorFlow.
+
+    Args:
+        data_dir: where the prepared files are.
+        builder: what prepared them.
+        split: its TFDS split.
+        **options: of `as_data_source` of TFDS.
+
+    Raises:
+        DataError: nothing was prepared there, or the preparation was interrupted.
+    """
+    folder = pathlib.Path(absolute(data_dir), builder.name, str(builder.VERSION))
+    if not (folder / "dataset_info.json").is_file():
+        begun = list(folder.parent.glob("*incomplete*"))
+        state = "only an interrupted preparation" if begun else "nothing prepared"
+        raise DataError(f"{data_dir}: {state}; run the preparation (again)")
+    return tfds.builder_from_directory(folder).as_data_source(split=split, **options)
+
+
+def stamp_of(options: Iterable[Any], files: Iterable[tuple[Any, str]]) -> str:
+    """A hash of what is to be prepared.
+
+    Args:
+        options: whatever else the result depends on.
+        files: what each file is, and its path, in order.
+    """
+    digest = hashlib.sha256(repr(tuple(options)).encode())
+    for what, path in files:
+        digest.update(repr(what).encode())
+        digest.update(hashlib.sha256(pathlib.Path(path).read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def hide_gpus() -> None:
+    """Keeps TensorFlow, which only encodes PNGs here, from reserving the memory of the GPUs."""
+    import tensorflow as tf  # slow to import, and reading needs none of it
+
+    tf.config.set_visible_devices([], "GPU")
+
+
+def absolute(path: str) -> str:
+    """The path without `~` and independent of the working directory."""
+    return os.path.abspath(os.path.expanduser(path))
