@@ -20,7 +20,9 @@ from experiments import entry
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where comparison.md and comparison.png go.")
 _METRICS = flags.DEFINE_list(
-    "metrics", None, "Columns, names in result.json's metrics; default: Dice and Jaccard."
+    "metrics",
+    None,
+    "Columns, names in result.json's metrics; default: Dice and Jaccard, accuracy and AUROC.",
 )
 
 

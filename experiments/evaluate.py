@@ -1,9 +1,12 @@
-r"""Scores a trained model on a folder of patients.
+r"""Scores a trained model on a folder of patients, or of images.
 
     python -m experiments.evaluate --checkpoint=checkpoints/lgg_unet --data_dir=DIR --split=all
 
---checkpoint is a released model (checkpoints/...) or the directory of a run. Dice is given per slice and per
-patient volume, on the native grid, before and after (`_post`) the 3D clean-up of each patient's stack.
+    python -m experiments.evaluate --checkpoint=checkpoints/tumor4_resnet --data_dir=DIR --split=all
+
+--checkpoint is a released model (checkpoints/...) or the directory of a run. Of segmentation, Dice is given per slice and per
+patient volume, on the native grid, before and after (`_post`) the 3D clean-up of each patient's stack. Of
+classification, accuracy, AUROC, calibration and the rest, and predictions.csv with every image's probabilities.
 """
 
 import pathlib
@@ -20,7 +23,7 @@ _DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "Folder of the data set; default: the one the model was trained with."
 )
 _SPLIT = flags.DEFINE_enum(
-    "split", "all", ["all", "train", "val", "test"], "Which part; 'all' is every patient found."
+    "split", "all", ["all", "train", "val", "test"], "Which part; 'all' is everything found."
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Where result.json and pictures go; default <checkpoint>/evaluation-<split>."
@@ -51,34 +54,41 @@ def main() -> None:
     if _SPLIT.value == "all":
         import numpy as np
 
-        rows, protocol = np.arange(len(dataset)), "every patient of the folder"
+        what = "image" if dataset.target == "label" else "patient"
+        rows, protocol = np.arange(len(dataset)), f"every {what} of the folder"
     else:
         split = bind(config.split, targets()["split"])(dataset)
         rows, protocol = split.rows(_SPLIT.value), split.protocol
     source = model.source(dataset)
     scores = evaluate(model.predictor, model.variables, source, rows, progress=True)
-    seen = {volume["group"] for volume in scores.per_volume} & set(model.facts["trained_on"])
+    scored = dataset.identity(rows)
+    seen = sorted(set(scored) & set(model.facts["trained_on"]))
     if seen:
-        protocol += f"; {len(seen)} of {len(scores.per_volume)} patients were trained on"
+        what = "different images" if dataset.target == "label" else "patients"
+        protocol += f"; {len(seen)} of {len(scored)} {what} were trained on"
 
     workdir = pathlib.Path(
         _WORKDIR.value or f"{_CHECKPOINT.value.rstrip('/')}/evaluation-{_SPLIT.value}"
     )
     workdir.mkdir(parents=True, exist_ok=True)
     result = {
-        "task": "segmentation",
+        "task": model.task,
         "name": config.name,
         "dataset": dataset.info.name,
         "split": _SPLIT.value,
         "protocol": protocol,
         "metrics": scores.metrics,
-        "per_volume": scores.per_volume,
-        "seen_in_training": sorted(seen),
+        **scores.details,
+        **(
+            {"n_seen_in_training": len(seen)}
+            if model.task == "classification"
+            else {"seen_in_training": seen}
+        ),
         "checkpoint": _CHECKPOINT.value,
         "parameters": model.facts["parameters"],
         "seconds": round(time.perf_counter() - begun, 1),
     }
-    scored = run_report.Scored(rows, result)
+    scored = run_report.Scored(rows, result, scores.probabilities)
     run_report.scores(workdir, model.predictor, model.variables, source, scored)
     entry.finish(workdir, result)
 

@@ -20,6 +20,9 @@ _DTYPE = flags.DEFINE_enum(
     "dtype", "bfloat16", ["bfloat16", "float16", "float32"], "Storage of the weights."
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data; default: the run's.")
+_LIMITS = flags.DEFINE_string(
+    "limits", "", "Sentences for the card's last section: where the model is known to fail."
+)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where result.json goes; default <run>/export.")
 
 
@@ -29,10 +32,12 @@ def main() -> None:
     import datetime
 
     from brainjax.config import bind, build, from_dict, to_dict
-    from brainjax.infer import Segmenter, release
+    from brainjax.infer import release
     from brainjax.infer.evaluate import evaluate
     from brainjax.report.card import model_card
+    from brainjax.report.class_card import class_card
     from brainjax.train.recipe import targets
+    from brainjax.train.restore import open_model
 
     begun = time.perf_counter()
     run, output = pathlib.Path(_RUN.value), pathlib.Path(_OUTPUT.value)
@@ -50,17 +55,21 @@ def main() -> None:
     workdir = pathlib.Path(_WORKDIR.value or run / "export")
     # Scored from a draft: an earlier release in --output stays whole until this one is finished.
     draft = release.save(workdir / "draft", stored, dtype=_DTYPE.value)
-    model = Segmenter.load(draft)
+    model = open_model(draft)
     scores = evaluate(model.predictor, model.variables, model.source(dataset), rows, progress=True)
     facts = {
         **final.facts,
         "metrics": scores.metrics,
-        "per_volume": scores.per_volume,
+        **scores.details,
         "storage": _DTYPE.value,
         "exported": datetime.date.today().isoformat(),
+        "limits": _LIMITS.value,
     }
+    if model.task == "classification":
+        facts["n_seen_in_training"] = len({*dataset.identity(rows)} & {*facts["trained_on"]})
     stored = dataclasses.replace(stored, facts=facts)
-    card = model_card(output.name, stored.config, facts)
+    write_card = class_card if model.task == "classification" else model_card
+    card = write_card(output.name, stored.config, facts)
     release.save(output, stored, dtype=_DTYPE.value, card=card)
     shutil.rmtree(draft)
     result = {
@@ -69,7 +78,7 @@ def main() -> None:
         "split": "test",
         "protocol": split.protocol,
         "metrics": scores.metrics,
-        "per_volume": scores.per_volume,
+        **scores.details,
         "output": str(output),
         "bytes": sum(path.stat().st_size for path in output.iterdir() if path.is_file()),
         "seconds": round(time.perf_counter() - begun, 1),

@@ -1,10 +1,13 @@
-r"""Trains a segmentation model, or goes on with a run that was interrupted.
+r"""Trains a segmentation or classification model, or goes on with a run that was interrupted.
 
     python -m experiments.train --config=configs/transunet.py
         The embedded synthetic data and a compact TransUNet: a few minutes on two CPU cores.
 
     python -m experiments.train --config=configs/unet.py:lgg --config.data.dir=DIR
         The LGG data as Kaggle ships it, split by patient.
+
+    python -m experiments.train --config=configs/classifier.py --config.data.dir=DIR
+        Four classes of brain tumour images, the folders Training/ and Testing/ as Kaggle ships them.
 
 Any field of the config is a flag: --config.train.steps=500 --config.model.dropout=0.1
 --config.optimizer.learning_rate=1e-3 --config.loss.name=jaccard. The same command with the same --workdir
@@ -67,6 +70,7 @@ def train(
     from brainjax.config import to_dict
     from brainjax.datasets import splits
     from brainjax.infer import release
+    from brainjax.infer.calibrate import calibrated
     from brainjax.infer.evaluate import Scores, evaluate
     from brainjax.report import run_report
     from brainjax.train.loop import Trainer
@@ -79,19 +83,26 @@ def train(
     if not split.leaks:
         splits.check_disjoint(split, dataset)
     trainer = Trainer(recipe, dataset, split, workdir, seed=config.seed, quiet=quiet)
+    labels = dataset.target == "label"
+    rows_are, groups_are = ("images", "groups of like images") if labels else ("slices", "patients")
     print(
         f"{config.name}: {type(recipe.model).__name__} with {trainer.parameters:,} parameters; "
-        f"{len(split.train)} / {len(split.val)} / {len(split.test)} slices to train / validate / "
-        f"test of {len(dataset.groups)} patients\nprotocol: {split.protocol}\nrun: {workdir}",
+        f"{len(split.train)} / {len(split.val)} / {len(split.test)} {rows_are} to train / validate / "
+        f"test, of {len(dataset.groups)} {groups_are}\nprotocol: {split.protocol}\nrun: {workdir}",
         flush=True,
     )
     run_report.training_batch(workdir, trainer)
     trainer.run()
 
     step, variables = trainer.final()
+    predictor, kept = trainer.predictor, to_dict(config)
+    if labels and len(split.val):
+        predictor = calibrated(predictor, variables, trainer.source, split.val)
+        kept["infer"]["temperature"] = predictor.options.temperature
     # Without test patients the run is judged on those it was monitored with; without those, on nobody.
     part = "test" if len(split.test) else "val" if len(split.val) else "none"
     facts = {
+        "task": "classification" if labels else "segmentation",
         "dataset": dataset.info.name,
         "licence": dataset.info.licence,
         "citation": dataset.info.citation,
@@ -103,21 +114,21 @@ def train(
         "trained_on": trainer.trained_on,
     }
     # Before anything else that can fail.
-    release.save(workdir / "model", release.Release(to_dict(config), facts, variables))
-    scores = Scores({}, [])
+    release.save(workdir / "model", release.Release(kept, facts, variables))
+    scores = Scores({}, {})
     if part != "none":
         rows = split.rows(part)
-        scores = evaluate(trainer.predictor, variables, trainer.source, rows, progress=not quiet)
+        scores = evaluate(predictor, variables, trainer.source, rows, progress=not quiet)
         facts["metrics"] = scores.metrics
-        release.save(workdir / "model", release.Release(to_dict(config), facts, variables))
+        release.save(workdir / "model", release.Release(kept, facts, variables))
     result = {
-        "task": "segmentation",
+        "task": facts["task"],
         "name": config.name,
         "dataset": dataset.info.name,
         "split": part,
         "protocol": split.protocol,
         "metrics": scores.metrics,
-        "per_volume": scores.per_volume,
+        **scores.details,
         "steps": int(trainer.state.step),
         "chosen_step": step,
         "skipped_steps": int(trainer.state.skipped),
@@ -127,7 +138,8 @@ def train(
     entry.write(workdir, result)  # a picture that fails must not cost the result
     run_report.curves(workdir, trainer)
     if part != "none":
-        run_report.final(workdir, trainer, variables, run_report.Scored(rows, result))
+        scored = run_report.Scored(rows, result, scores.probabilities)
+        run_report.final(workdir, trainer, predictor, variables, scored)
     return result
 
 

@@ -10,8 +10,8 @@ from ml_collections import ConfigDict
 
 from brainjax import losses
 from brainjax.config import spec
-from brainjax.datasets.base import ArrayDataset, DatasetInfo
-from brainjax.models import UNet
+from brainjax.datasets.base import ArrayDataset, DatasetInfo, LabelledDataset
+from brainjax.models import ResNet, UNet
 from brainjax.models.layers import Norm
 from configs import base
 
@@ -90,3 +90,56 @@ def clean_environment() -> dict[str, str]:
     """For child processes: one device, as a user has it."""
     env = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "PYTHONPATH")}
     return env | {"JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+def make_labelled(counts=(14, 10, 12), size=32, copies=True, seed=0) -> LabelledDataset:
+    """Images of so many of each class: noise, with a bright bar whose direction is the class; some pairs are copies."""
+    rng = np.random.default_rng(seed)
+    label = np.repeat(np.arange(len(counts)), counts).astype(np.int32)
+    n = len(label)
+    image = rng.integers(0, 60, (n, size, size, 1), dtype=np.uint8)
+    for row, k in enumerate(label):
+        at = rng.integers(size // 4, size // 2)
+        if k == 0:
+            image[row, at : at + 4] += 150
+        elif k == 1:
+            image[row, :, at : at + 4] += 150
+    group = np.arange(n) // 2 if copies else np.arange(n)
+    group = group.astype(np.int32)
+    name = tuple(f"class_{k}/{i:03d}.png" for i, k in enumerate(label))
+    return LabelledDataset(
+        info=DatasetInfo("bars", ("grey",), ("across", "down", "none"), "none", "nobody"),
+        image=image,
+        label=label,
+        group=group,
+        groups=tuple(name[i] for i in np.unique(group, return_index=True)[1]),
+        name=name,
+        part=tuple("Training" if i % 3 else "Testing" for i in range(n)),
+        content=tuple(f"{i:016x}" for i in range(n)),
+    )
+
+
+def make_class_config(**sections) -> ConfigDict:
+    """The config of a classifier's run on `make_labelled` that takes seconds."""
+    model = spec(ResNet, num_classes=3, stages=(1,), width=4)
+    config = base.tumour_images("bars", model).copy_and_resolve_references()
+    with config.unlocked():
+        config.split.update(test=0.3, val=0.2)
+        config.augment.update(elastic=0.0, blur=0.0, lowres=0.0, bias=0.0, rotate=5.0)
+        config.train.update(
+            steps=6,
+            batch_size=8,
+            eval_every=3,
+            checkpoint_every=2,
+            log_every=1,
+            parallel="none",
+            ema=0.5,
+            mixup=0.4,
+        )
+        config.infer.update(batch_size=8)
+        for name, values in sections.items():
+            if isinstance(values, dict):
+                config[name].update(values)
+            else:
+                config[name] = values
+    return config.lock()

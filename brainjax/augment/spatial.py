@@ -158,7 +158,7 @@ def resample(x: jax.Array, at: tuple[jax.Array, ...]) -> jax.Array:
       [*out C] float32.
     """
     *shape, channels = x.shape
-    flat = x.reshape(-1, channels)
+    flat = x.reshape(math.prod(shape), channels)  # -1 would not do: a mask may have no channels
     low, part = [], []
     for c, size in zip(at, shape, strict=True):
         c = jnp.clip(c, 0, size - 1)

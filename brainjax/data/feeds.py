@@ -87,8 +87,8 @@ def device(source: Source, order: Order, start: int, steps: int) -> Iterator[Any
     held = jax.device_put(
         {
             "image": np.asarray(data.image),
-            "mask": data.mask,
-            "group": data.group,
+            data.target: source.truth,
+            "volume": data.volume,
             "neighbours": source.neighbours,
             "shift": source.shift,
             "scale": source.scale,
@@ -102,11 +102,11 @@ def device(source: Source, order: Order, start: int, steps: int) -> Iterator[Any
 def _gather(held: dict[str, jax.Array], rows: jax.Array) -> dict[str, jax.Array]:
     """`Source.gather` on the device, for rows [B] int32 without padding."""
     image = jnp.moveaxis(held["image"][held["neighbours"][rows]], 1, -2)  # [B H W context C]
-    group = held["group"][rows]
+    volume = held["volume"][rows]
     return {
         "image": image.reshape(*image.shape[:3], -1),
-        "mask": held["mask"][rows],
-        "shift": held["shift"][group],
-        "scale": held["scale"][group],
+        **{key: held[key][rows] for key in ("mask", "label") if key in held},
+        "shift": held["shift"][volume],
+        "scale": held["scale"][volume],
         "valid": jnp.ones(rows.shape, jnp.float32),
     }

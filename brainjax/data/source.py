@@ -1,4 +1,4 @@
-"""Rows of a dataset as raw batches: native slices, their neighbours, their normalisation.
+"""Rows of a dataset as raw batches: native slices, their neighbours, their normalisation, the truth.
 
 Batches leave the host as they are stored. A uint8 batch is a quarter of the float32 one, so it is
 the cheaper thing to move; normalising and resampling are part of the compiled step
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from brainjax.datasets import verify
-from brainjax.datasets.base import ArrayDataset
+from brainjax.datasets.base import Dataset
 from brainjax.preprocess.normalize import dataset_stats
 
 
@@ -24,10 +24,12 @@ class Input:
             and predictions are brought back to the native grid before they are scored. 0 keeps the
             native grid.
         context: slices seen at once (odd); neighbours become extra channels (2.5D).
-        normalize: per patient volume: 'zscore', 'percentile', 'minmax' or 'none'.
+        normalize: per patient volume or single image: 'zscore', 'percentile', 'minmax' or 'none'; or as published
+            weights want it: 'imagenet', 'caffe' or 'symmetric' (see `brainjax.preprocess.normalize`).
         foreground: share of each training batch drawn from slices with a lesion.
         balance: draw those from every patient equally often, however few slices its lesion fills; a
-            score per volume counts patients, not slices.
+            score per volume counts patients, not slices. Of images with labels, that share is drawn from
+            every class equally often.
         feed: 'tfdata' (tf.data pipeline), 'memory' (numpy arrays, no tensorflow), 'device' (the
             whole set lives on the device), or 'auto': tf.data where tensorflow is installed, else
             memory. All give the same batches.
@@ -46,17 +48,18 @@ class Source:
 
     A raw batch holds, for B rows:
         image  [B H W context*C] as stored (uint8 or float32), the first neighbour's channels first
-        mask   [B H W K] uint8
+        mask   [B H W K] uint8, or label  [B K] uint8, one-hot
         shift, scale  [B context*C] float32: the patient's normalisation, (x - shift) * scale
         valid  [B] float32
 
     Attributes:
         dataset: the slices; its `image` may also be read from disk (`brainjax.data.records`).
         neighbours: [N context] int32 row numbers of the slices around each slice.
-        shift, scale: [G context*C] float32 of each patient; computed here, once.
+        truth: the masks [N H W K], or the labels [N K].
+        shift, scale: [V context*C] float32 of each volume; computed here, once.
     """
 
-    def __init__(self, dataset: ArrayDataset, context: int, normalize: str):
+    def __init__(self, dataset: Dataset, context: int, normalize: str):
         """Checks the dataset and measures every patient's intensities.
 
         Raises:
@@ -64,33 +67,34 @@ class Source:
             DataError: the dataset's arrays do not fit each other, or hold what is not finite.
         """
         verify.check_arrays(dataset)
-        self.dataset = dataset
+        self.dataset, self.truth = dataset, dataset.truth
         self.neighbours = dataset.neighbours(context)
         shift, scale = dataset_stats(dataset, normalize)
         self.shift = np.tile(shift, (1, context)).astype(np.float32)
         self.scale = np.tile(scale, (1, context)).astype(np.float32)
 
     def foreground(self, rows: np.ndarray, *, balance: bool = False) -> np.ndarray:
-        """Those of `rows` whose mask is not empty; with `balance`, repeated to as many of each patient."""
+        """The rows that deserve a share of each batch of their own.
+
+        Those whose mask is not empty, with `balance` repeated to as many of each patient; or, of images with
+        labels, with `balance` all rows, repeated to as many of each class, and without it none.
+        """
+        if self.dataset.target == "label":
+            return _level(rows, self.dataset.label[rows]) if balance else rows[:0]
         # Of the whole array, then of the rows: the other way round copies the masks.
-        rows = rows[self.dataset.mask.max(axis=(1, 2, 3))[rows] > 0]
-        if not balance or not len(rows):
-            return rows
-        group = self.dataset.group[rows]
-        patients = [rows[group == g] for g in np.unique(group)]
-        most = max(map(len, patients))
-        return np.concatenate([np.resize(patient, most) for patient in patients])
+        rows = rows[self.truth.max(axis=(1, 2, 3))[rows] > 0]
+        return _level(rows, self.dataset.group[rows]) if balance else rows
 
     def gather(self, rows: np.ndarray) -> dict[str, Any]:
         """The raw batch of `rows` [B], in arrays of its own; a row of -1 is padding, valid = 0."""
         valid = rows >= 0
         rows = np.where(valid, rows, 0)
-        group = self.dataset.group[rows]
+        volume = self.dataset.volume[rows]
         return {
             "image": self._stack(self.dataset.image[self.neighbours[rows]]),
-            "mask": self.dataset.mask[rows],
-            "shift": self.shift[group],
-            "scale": self.scale[group],
+            self.dataset.target: self.truth[rows],
+            "shift": self.shift[volume],
+            "scale": self.scale[volume],
             "valid": valid.astype(np.float32),
         }
 
@@ -106,3 +110,10 @@ class Source:
             for c in range(channels):
                 stacked[..., k * channels + c] = slices[:, k, ..., c]
         return stacked
+
+
+def _level(rows: np.ndarray, kind: np.ndarray) -> np.ndarray:
+    """`rows`, those of each kind repeated to the number of the most frequent one."""
+    kinds = [rows[kind == k] for k in np.unique(kind)]
+    most = max(map(len, kinds), default=0)
+    return np.concatenate([rows[:0], *(np.resize(own, most) for own in kinds)])

@@ -39,7 +39,7 @@ def batches(
     """
     tf = _tensorflow()
     data = source.dataset
-    types = {"image": data.image.dtype, "mask": data.mask.dtype}
+    types = {"image": data.image.dtype, data.target: source.truth.dtype}
     types |= dict.fromkeys(("shift", "scale", "valid"), np.dtype(np.float32))
     failures: dict[int, Exception] = {}
 

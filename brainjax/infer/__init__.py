@@ -1,6 +1,7 @@
-"""From a trained network to masks: prediction, clean-up, scores, released models."""
+"""From a trained network to masks and classes: prediction, clean-up, scores, released models."""
 
+from brainjax.infer.classifier import Classifier
 from brainjax.infer.predictor import Inference, Predictor
 from brainjax.infer.segmenter import Segmenter
 
-__all__ = ["Inference", "Predictor", "Segmenter"]
+__all__ = ["Classifier", "Inference", "Predictor", "Segmenter"]

@@ -1,4 +1,4 @@
-"""Scores a predictor on rows of a dataset, on the native grid, per slice and per patient volume."""
+"""Scores a predictor on rows of a dataset: masks on the native grid, per slice and per patient volume, or classes."""
 
 import dataclasses
 import sys
@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from brainjax.data.source import Source
 from brainjax.infer.predictor import Predictor
-from brainjax.metrics import overlap
+from brainjax.metrics import classification, overlap
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,11 +19,18 @@ class Scores:
 
     Attributes:
         metrics: flat numbers for `result.json`; the names ending in `_post` are after clean-up.
-        per_volume: one dict a patient.
+        details: what else goes there: `per_volume`, one dict a patient; or, of classes, `per_class` and `confusion`.
+        probabilities: [n K] of classes; None for masks, which would not fit.
     """
 
     metrics: dict[str, Any]
-    per_volume: list[dict[str, Any]]
+    details: dict[str, Any]
+    probabilities: np.ndarray | None = None
+
+    @property
+    def per_volume(self) -> list[dict[str, Any]]:
+        """Scores of each patient; none of a classifier."""
+        return self.details.get("per_volume", [])
 
 
 def evaluate(
@@ -36,7 +43,7 @@ def evaluate(
     progress: bool = False,
     check: Callable[[], None] | None = None,
 ) -> Scores:
-    """Predicts `rows` and compares with their masks, in bounded memory.
+    """Predicts `rows` and compares with their masks, in bounded memory; or with their labels.
 
     Args:
         predictor: the network with its preprocessing.
@@ -47,6 +54,8 @@ def evaluate(
         progress: show a progress bar on stderr.
         check: called after every batch; what it raises ends the evaluation.
     """
+    if source.dataset.target == "label":
+        return _classes(predictor, variables, source, rows, progress, check)
     data, options = source.dataset, predictor.options
     cleanup = options.postprocess()
     raw: list[overlap.Counts] = []
@@ -70,7 +79,30 @@ def evaluate(
         for volume, other in zip(per_volume, after.pop("per_volume"), strict=True):
             volume["dice_post"] = other["dice"]
         metrics |= {f"{k}_post": v for k, v in after.items() if not k.startswith("n_")}
-    return Scores(metrics, per_volume)
+    return Scores(metrics, {"per_volume": per_volume})
+
+
+def _classes(
+    predictor: Predictor,
+    variables: Any,
+    source: Source,
+    rows: np.ndarray,
+    progress: bool,
+    check: Callable[[], None] | None,
+) -> Scores:
+    """Scores of single images with a class each."""
+    bar = tqdm(total=len(rows), unit="image", desc="scoring", disable=not progress, file=sys.stderr)
+    parts = []
+    for part, probability in predictor.batches(variables, source, rows):
+        if check is not None:
+            check()
+        bar.update(len(part))
+        parts.append(probability)
+    bar.close()
+    data, probabilities = source.dataset, np.concatenate(parts)
+    metrics = classification.summarize(probabilities, data.label[rows], data.info.classes)
+    details = {key: metrics.pop(key) for key in ("per_class", "confusion")}
+    return Scores(metrics, details, probabilities)
 
 
 def _volumes(

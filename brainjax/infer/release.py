@@ -39,6 +39,13 @@ class Release:
     facts: dict[str, Any]
     variables: Any
 
+    @property
+    def task(self) -> str:
+        """'segmentation' or 'classification'."""
+        return self.facts.get(
+            "task", "segmentation"
+        )  # releases older than classification do not say
+
 
 def is_release(directory: str | pathlib.Path) -> bool:
     """Whether `directory` holds a released model."""

@@ -1,57 +1,22 @@
 """A trained model ready for use: three lines from an array of slices to a mask."""
 
-import pathlib
-from typing import Any
-
 import numpy as np
 
-from brainjax.config import build, from_dict
-from brainjax.data.source import Input, Source
 from brainjax.datasets.base import ArrayDataset, DatasetInfo
-from brainjax.infer import release
-from brainjax.infer.predictor import Inference, Predictor
-from brainjax.lookup import lookup
-from brainjax.models import get as get_model
+from brainjax.infer.model import Model
 from brainjax.types import DataError
 
 
-class Segmenter:
-    """A network, its weights and its preprocessing.
+class Segmenter(Model):
+    """A segmentation network, its weights and its preprocessing.
 
         model = Segmenter.load("checkpoints/lgg_unet")
         mask = model(volume)  # [S H W C] uint8 -> [S H W] bool, on the same grid
 
-    Attributes:
-        config: the training config.
-        facts: what is known about the model: dataset, licence, patients trained on, scores.
-        predictor, variables: the network with its preprocessing, and its weights.
+    Attributes: see `Model`.
     """
 
-    def __init__(self, config: dict[str, Any], facts: dict[str, Any], variables: Any):
-        """Builds the network that the training config describes; see the class for the arguments."""
-        self.config, self.facts, self.variables = from_dict(config), facts, variables
-        self.predictor = Predictor(
-            build(self.config.model, get_model),
-            build(self.config.input, lambda name: lookup(name, {"Input": Input}, "input")),
-            build(
-                self.config.infer,
-                lambda name: lookup(name, {"Inference": Inference}, "inference options"),
-            ),
-        )
-
-    @classmethod
-    def load(cls, directory: str | pathlib.Path) -> "Segmenter":
-        """Reads a release folder (see `brainjax.infer.release`).
-
-        Raises:
-            CheckpointError: it is missing or damaged.
-        """
-        stored = release.load(directory)
-        return cls(stored.config, stored.facts, stored.variables)
-
-    def source(self, dataset: ArrayDataset) -> Source:
-        """The dataset as this network wants to see it."""
-        return Source(dataset, self.predictor.input.context, self.predictor.input.normalize)
+    task = "segmentation"
 
     def __call__(self, volume: np.ndarray, *, clean: bool = True) -> np.ndarray:
         """Segments one patient's stacked slices.

@@ -51,7 +51,7 @@ their names are in `config.json` under `facts.trained_on`, beside every option o
 ## Limits
 
 Trained on {dataset} alone; other scanners, protocols and diseases are untested. The table above shows the patients
-on whom it does badly. The mask is what the annotators of {dataset} outlined, nothing else.
+on whom it does badly. The mask is what the annotators of {dataset} outlined, nothing else.{limits}
 """
 
 _METRICS = (
@@ -116,6 +116,7 @@ def model_card(name: str, config: dict[str, Any], facts: dict[str, Any]) -> str:
         dataset=facts["dataset"],
         citation=facts["citation"],
         licence=facts["licence"],
+        limits=f"\n\n{facts['limits']}" if facts.get("limits") else "",
     )
 
 

@@ -161,7 +161,8 @@ def batch(
         overlay(image[..., channel], mask[..., 0])
         for image, mask in zip(images[:limit], masks[:limit], strict=True)
     ]
-    picture = montage(panels, labels=names, legend=[("mask", TRUTH)], title=title)
+    legend = [("mask", TRUTH)] if np.any(masks) else ()
+    picture = montage(panels, labels=names, legend=legend, title=title)
     return picture if path is None else canvas.write(path, picture)
 
 

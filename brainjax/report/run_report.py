@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from brainjax.data.source import Source
 from brainjax.preprocess.batch import prepare
-from brainjax.report import figures, runs, tables
+from brainjax.report import figures, label_report, runs, tables
 
 _SAMPLES = 6
 
@@ -22,10 +23,12 @@ class Scored:
     Attributes:
         rows: [n] ascending.
         result: as in `result.json`: `split`, `protocol`, `per_volume` and `seen_in_training`.
+        probabilities: [n K] of a classifier.
     """
 
     rows: np.ndarray
     result: Mapping[str, Any]
+    probabilities: np.ndarray | None = None
 
 
 def training_batch(workdir: pathlib.Path, trainer: Any) -> None:
@@ -38,10 +41,14 @@ def training_batch(workdir: pathlib.Path, trainer: Any) -> None:
     def view(raw: Any) -> Any:
         batch = prepare(raw, recipe.input.size)
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(np.arange(len(batch["valid"])))
-        return recipe.augment.batch(keys, batch["image"], batch["mask"])
+        mask = batch.get("mask", jnp.zeros((*batch["image"].shape[:-1], 1)))
+        return recipe.augment.batch(keys, batch["image"], mask)
 
-    image, mask = jax.device_get(view({k: v[:8] for k, v in raw.items()}))
-    figures.batch(workdir / "batch.png", image, mask)
+    raw = {k: v[:8] for k, v in raw.items()}
+    image, mask = jax.device_get(view(raw))
+    classes = trainer.source.dataset.info.classes
+    names = [classes[k] for k in np.argmax(raw["label"], 1)] if "label" in raw else ()
+    figures.batch(workdir / "batch.png", image, mask, names=names)
 
 
 def curves(workdir: pathlib.Path, trainer: Any) -> None:
@@ -51,23 +58,32 @@ def curves(workdir: pathlib.Path, trainer: Any) -> None:
     )
 
 
-def final(workdir: pathlib.Path, trainer: Any, variables: Any, scored: Scored) -> None:
-    """`samples.png` and `volumes.png` of a run that is over; samples to TensorBoard too."""
-    picture = scores(workdir, trainer.predictor, variables, trainer.source, scored)
+def final(
+    workdir: pathlib.Path, trainer: Any, predictor: Any, variables: Any, scored: Scored
+) -> None:
+    """The pictures of `scores` of a run that is over; samples to TensorBoard too."""
+    picture = scores(workdir, predictor, variables, trainer.source, scored)
     trainer.show("samples", picture)
 
 
 def scores(
     workdir: pathlib.Path, predictor: Any, variables: Any, source: Source, scored: Scored
 ) -> np.ndarray:
-    """`samples.png` and `volumes.png` of scored patients; a protocol that leaks is named on both.
+    """`samples.png` and `volumes.png` of scored patients, or the pictures of `label_report` of scored images.
+
+    A protocol that leaks is named on all.
 
     Returns:
         The samples, [h w 3] uint8.
     """
     data = source.dataset
-    picked = _telling_rows(source, scored.rows)
     warning = tables.protocol(scored.result) if tables.leaks(scored.result) else ""
+    if scored.probabilities is not None:
+        answers = label_report.Answers(
+            predictor, variables, source, scored.rows, scored.probabilities
+        )
+        return label_report.scores(workdir, answers, warning=warning)
+    picked = _telling_rows(source, scored.rows)
     picture = figures.save_samples(
         workdir / "samples.png",
         data.image[picked],

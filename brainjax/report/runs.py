@@ -18,6 +18,11 @@ METRICS = (
     "dice_volume_median_post",
     "dice_slice_mean",
     "jaccard_slice_mean",
+    "accuracy",
+    "balanced_accuracy",
+    "f1_macro",
+    "auroc_macro",
+    "ece",
 )
 # Shown in a column of their own, or no choice of the experimenter.
 _OWN_COLUMN = ("name", "train.steps", "train.batch_size")
@@ -117,6 +122,7 @@ def comparison(runs: Sequence[Run], metrics: Sequence[str] = ()) -> str:
             "time": tables.duration(run.result.get("seconds")),
             "parameters": run.result.get("parameters"),
             "patients": len(run.per_volume) or None,
+            "images": run.result.get("metrics", {}).get("n_images"),
             **{key: run.result.get("metrics", {}).get(key) for key in metrics},
             "status": run.status(),
         }
@@ -134,8 +140,8 @@ def notes(runs: Sequence[Run]) -> list[str]:
     found = []
     if any(run.leaks for run in runs):
         found.append(
-            f"{tables.LEAKS}: scored on patients that were also trained on; such a score says nothing "
-            "about new patients and compares with no patient split."
+            f"{tables.LEAKS}: scored on patients or images that were also trained on; such a score says nothing "
+            "about new ones and compares with no honest split."
         )
     tested = {frozenset(str(v.get("group")) for v in r.per_volume) for r in runs if r.per_volume}
     if len(tested) > 1:

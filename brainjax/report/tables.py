@@ -68,15 +68,16 @@ def duration(seconds: float | None) -> str:
 
 
 def leaks(result: Mapping[str, Any], config: Mapping[str, Any] | None = None) -> bool:
-    """Whether a score is of patients that were trained on.
+    """Whether a score is of patients, or images, that were trained on.
 
-    True for a split by slice, and for an evaluation of patients that the model has seen.
+    True for a split by slice, and for an evaluation of patients or images that the model has seen.
 
     Args:
         result: of `result.json`.
         config: of the run, for results that do not name their protocol.
     """
-    if result.get("seen_in_training") or LEAKS.lower() in str(result.get("protocol")).lower():
+    seen = result.get("seen_in_training") or result.get("n_seen_in_training")
+    if seen or LEAKS.lower() in str(result.get("protocol")).lower():
         return True
     return "by_slice" in (_split_name(config), str(result.get("split")).partition("(")[0])
 
@@ -93,8 +94,10 @@ def protocol(result: Mapping[str, Any], config: Mapping[str, Any] | None = None)
         words = f"{words}, {part}"
     if not leaks(result, config):
         return words
-    seen = result.get("seen_in_training")
-    return f"{LEAKS}: {words}" + (f", {len(seen)} patients trained on" if seen else "")
+    patients = len(result.get("seen_in_training") or ())
+    images = result.get("n_seen_in_training") or 0
+    seen = f", {patients} patients" if patients else f", {images} images" if images else ""
+    return f"{LEAKS}: {words}" + (f"{seen} trained on" if seen else "")
 
 
 def _split_name(config: Mapping[str, Any] | None) -> str:

@@ -1,29 +1,38 @@
-"""Fine-tuning: a run that begins with the weights of another."""
+"""Fine-tuning: a run that begins with the weights of another, or with published ones."""
 
+import logging
 import pathlib
 from typing import Any
 
+import flax.linen as nn
 import flax.traverse_util
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from brainjax.datasets.base import ArrayDataset
+from brainjax.datasets.base import Dataset
 from brainjax.datasets.splits import Split
 from brainjax.train.restore import open_model
 from brainjax.train.state import TrainState
 from brainjax.types import ConfigError
+from brainjax.weights import load_pretrained
 
 
 def start_from(
-    directory: str | pathlib.Path, state: TrainState, dataset: ArrayDataset, split: Split
+    directory: str | pathlib.Path,
+    network: nn.Module,
+    state: TrainState,
+    dataset: Dataset,
+    split: Split,
 ) -> tuple[TrainState, list[str]]:
-    """The state of a run that goes on from the averaged weights of another run or a release.
+    """The state of a run that goes on from the averaged weights of another run, of a release, or from published ones.
 
     Weights alone are taken over: the optimizer starts afresh. The grid and the augmentation may differ, so a network
     can learn on a coarse grid, where steps are cheap, and be finished on a fine one.
 
     Args:
-        directory: of a release or a run.
+        directory: of a release or a run; or a file of published weights (see `brainjax.weights.load_pretrained`).
+        network: the run's.
         state: of this run, newly created.
         dataset: this run's slices.
         split: and who of them trains. Unless it leaks anyway, none of those who validate or test may have trained
@@ -36,21 +45,31 @@ def start_from(
         CheckpointError: there is no model in `directory`, or it is damaged.
         ConfigError: it is another network, or a patient would be on both sides.
     """
+    if pathlib.Path(directory).is_file():
+        filled = load_pretrained(directory, network, state.variables)
+        for layer, reason in filled.kept.items():
+            logging.getLogger(__name__).warning("%s keeps random weights: %s", layer, reason)
+        return _begin(state, filled.variables), []
     model = open_model(directory)
     seen = set(model.facts["trained_on"])
     if not split.leaks:
         rows = [*split.val, *split.test]
-        both = sorted(seen & {dataset.groups[dataset.group[row]] for row in rows})
+        both = sorted(seen & set(dataset.identity(np.array(rows, int))))
         if both:
+            what = "images" if dataset.target == "label" else "patients"
             raise ConfigError(
-                f"--config.train.init={directory} was trained on {len(both)} of the patients to be validated or "
+                f"--config.train.init={directory} was trained on {len(both)} of the {what} to be validated or "
                 f"tested ({', '.join(both[:3])}{', ...' if len(both) > 3 else ''}): keep the split of that run"
             )
-    found = _on_grids_of(state.variables, model.variables)
+    found = _with_own_head(state.variables, _on_grids_of(state.variables, model.variables))
     _check_same(directory, state.variables, found)
-    variables = jax.tree.map(jnp.asarray, found)
+    return _begin(state, found), sorted(seen)
+
+
+def _begin(state: TrainState, variables: Any) -> TrainState:
     # Two copies: a training step gives the buffers of its argument away.
-    return state.replace(variables=variables, ema=jax.tree.map(jnp.copy, variables)), sorted(seen)
+    variables = jax.tree.map(jnp.array, variables)
+    return state.replace(variables=variables, ema=jax.tree.map(jnp.copy, variables))
 
 
 def _on_grids_of(wanted: Any, found: Any) -> Any:
@@ -61,6 +80,19 @@ def _on_grids_of(wanted: Any, found: Any) -> Any:
         same_kind = value.ndim == len(grid) and value.shape[-1] == grid[-1]
         if name.endswith("/position") and same_kind and value.shape != grid:
             found[name] = jax.image.resize(value, grid, method="linear", antialias=False)
+    return flax.traverse_util.unflatten_dict(found, sep="/")
+
+
+def _with_own_head(wanted: Any, found: Any) -> Any:
+    """A classifier's last layer stays this run's where the number of classes is another."""
+    wanted, found = (flax.traverse_util.flatten_dict(tree, sep="/") for tree in (wanted, found))
+    for name, value in found.items():
+        last = name.startswith("params/head/out/") and name in wanted
+        if last and value.shape != wanted[name].shape:
+            found[name] = wanted[name]
+            logging.getLogger(__name__).warning(
+                "%s begins at random: %s there, %s here", name, value.shape, wanted[name].shape
+            )
     return flax.traverse_util.unflatten_dict(found, sep="/")
 
 

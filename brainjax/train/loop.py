@@ -15,7 +15,7 @@ from tqdm import tqdm
 from brainjax.data import feeds
 from brainjax.data.order import Order
 from brainjax.data.source import Source
-from brainjax.datasets.base import ArrayDataset
+from brainjax.datasets.base import Dataset
 from brainjax.datasets.splits import Split, fingerprint
 from brainjax.infer.evaluate import evaluate
 from brainjax.infer.predictor import Predictor
@@ -67,7 +67,7 @@ class Trainer:
     def __init__(
         self,
         recipe: Recipe,
-        dataset: ArrayDataset,
+        dataset: Dataset,
         split: Split,
         workdir: pathlib.Path,
         *,
@@ -114,7 +114,9 @@ class Trainer:
                 )
             self.record = Record(**record)
         elif self.options.init:
-            self.state, seen = start_from(self.options.init, self.state, dataset, split)
+            self.state, seen = start_from(
+                self.options.init, recipe.plain_model, self.state, dataset, split
+            )
             self.record.inherited = seen
         step = make_step(
             recipe.model,
@@ -123,16 +125,16 @@ class Trainer:
             size=recipe.input.size,
             augment=recipe.augment,
             ema=self.options.ema,
+            mixup=self.options.mixup,
             axis_name=parallel.axis_name(self.options.parallel),
         )
         self.step = parallel.parallelize(step, self.options.parallel)
 
     @property
     def trained_on(self) -> list[str]:
-        """Patients that the weights have seen, those of an earlier run that they began with included."""
-        groups = self.source.dataset.groups
-        own = {groups[g] for g in self.source.dataset.group[self.split.train]}
-        return sorted(own.union(self.record.inherited))
+        """Patients, or hashes of images, that the weights have seen, in an earlier run that they began with too."""
+        own = self.source.dataset.identity(self.split.train)
+        return sorted({*own, *self.record.inherited})
 
     @property
     def parameters(self) -> int:

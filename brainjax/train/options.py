@@ -18,6 +18,8 @@ class TrainOptions:
         log_every: steps between lines of `metrics.jsonl`.
         parallel: 'auto', 'none', 'pmap' or 'jit' (see `brainjax.train.parallel`).
         ema: decay of the average of the weights that is evaluated and released; 0 for the weights themselves.
+        mixup: of a classifier, parameter of the Beta distribution that says how far an image is blended with another
+            (see `brainjax.train.step.mix`); 0 for never.
         clip_norm: gradients are cut to this global norm; 0 for never.
         patience: evaluations without a better validation score before stopping early; 0 for never.
         monitor: the validation metric (higher is better) that picks the best checkpoint.
@@ -33,6 +35,7 @@ class TrainOptions:
     log_every: int = 10
     parallel: str = "auto"
     ema: float = 0.99
+    mixup: float = 0.0
     clip_norm: float = 1.0
     patience: int = 0
     monitor: str = "dice_volume_mean"
@@ -54,6 +57,8 @@ class TrainOptions:
             )
         if not 0 <= self.ema < 1:
             raise ConfigError(f"--config.train.ema must be in [0, 1), got {self.ema}")
+        if self.mixup < 0:
+            raise ConfigError(f"--config.train.mixup must be 0 or more, got {self.mixup}")
         if self.keep not in ("best", "last"):
             raise ConfigError(f"--config.train.keep must be 'best' or 'last', got {self.keep!r}")
         parallel.check_batch(self.batch_size, self.parallel)

@@ -16,8 +16,8 @@ from brainjax import augment, datasets, losses, models, optim
 from brainjax.config import bind, build, options
 from brainjax.data import feeds
 from brainjax.data.source import Input, Source
-from brainjax.datasets import splits
-from brainjax.datasets.base import ArrayDataset
+from brainjax.datasets import label_splits, splits
+from brainjax.datasets.base import Dataset
 from brainjax.infer.predictor import Inference, Predictor
 from brainjax.lookup import lookup, nearest
 from brainjax.metrics import overlap
@@ -27,7 +27,14 @@ from brainjax.train import parallel
 from brainjax.train.options import TrainOptions
 from brainjax.types import ConfigError
 
-SPLITS = {f.__name__: f for f in (splits.by_patient, splits.k_fold, splits.by_slice)}
+SPLITS = {
+    f.__name__: f
+    for f in (
+        *(splits.by_patient, splits.k_fold, splits.by_slice),
+        *(label_splits.stratified, label_splits.stratified_k_fold, label_splits.as_shipped),
+        *(label_splits.as_shipped_clean, label_splits.random_images),
+    )
+}
 
 
 def targets() -> dict[str, Callable[[str], Any]]:
@@ -62,7 +69,7 @@ class Recipe:
     """
 
     dataset: Any
-    split: Callable[[ArrayDataset], splits.Split]
+    split: Callable[[Dataset], splits.Split]
     input: Input
     train: TrainOptions
     infer: Inference
@@ -76,11 +83,11 @@ class Recipe:
         """The predictor of the network under training."""
         return Predictor(self.plain_model, self.input, self.infer)
 
-    def source(self, dataset: ArrayDataset) -> Source:
+    def source(self, dataset: Dataset) -> Source:
         """The dataset as raw batches."""
         return Source(dataset, self.input.context, self.input.normalize)
 
-    def batch_shape(self, dataset: ArrayDataset) -> tuple[int, ...]:
+    def batch_shape(self, dataset: Dataset) -> tuple[int, ...]:
         """[B h w C*context], the network's input in training.
 
         Raises:
@@ -96,10 +103,19 @@ class Recipe:
             )
         shape = (self.train.batch_size, *size, channels * self.input.context)
         image = jax.ShapeDtypeStruct(shape, jnp.float32)
-        mask = jax.ShapeDtypeStruct((*shape[:-1], dataset.mask.shape[-1]), jnp.float32)
+        labels = dataset.target == "label"
+        classes = dataset.truth.shape[-1]
+        truth = shape[:1] if labels else shape[:-1]
+        target = jax.ShapeDtypeStruct((*truth, classes), jnp.float32)
         key = jax.eval_shape(lambda: jax.random.key(0))
         keys = jax.ShapeDtypeStruct(shape[:1], key.dtype)
+        mask = jax.ShapeDtypeStruct((*shape[:-1], 0 if labels else classes), jnp.float32)
         jax.eval_shape(self.augment.batch, keys, image, mask)
+        if self.train.monitor not in _monitors(labels):
+            raise ConfigError(
+                f"--config.train.monitor={self.train.monitor} is no score of {dataset.info.name}: "
+                f"{nearest(self.train.monitor, _monitors(labels))}"
+            )
         try:
             logits, _ = jax.eval_shape(
                 lambda key, x: self.plain_model.init_with_output(key, x, train=False), key, image
@@ -109,22 +125,23 @@ class Recipe:
                 f"--config.model makes no network for {_by(image)}: "
                 f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
             ) from error
-        if logits.shape != mask.shape:
+        task, what = ("classification", "labels") if labels else ("segmentation", "masks")
+        if logits.shape != target.shape:
             raise ConfigError(
-                f"{type(self.plain_model).__name__} gives {_by(logits)} for masks of {_by(mask)}; set "
-                f"--config.model.num_classes={mask.shape[-1]}, or choose a segmentation network by "
+                f"{type(self.plain_model).__name__} gives {_by(logits)} for {what} of {_by(target)}; set "
+                f"--config.model.num_classes={classes}, or choose a {task} network by "
                 f"--config.model.name"
             )
         try:
-            per_example = jax.eval_shape(self.loss, logits, mask)
+            per_example = jax.eval_shape(self.loss, logits, target)
         except (TypeError, ValueError) as error:
             raise ConfigError(
-                f"--config.loss cannot score masks of {_by(mask)}: {error}"
+                f"--config.loss cannot score {what} of {_by(target)}: {error}"
             ) from error
         if per_example.shape != shape[:1]:
             raise ConfigError(
                 f"--config.loss gives {_by(per_example)} instead of a value per example; choose a "
-                f"segmentation loss by --config.loss.name"
+                f"{task} loss by --config.loss.name"
             )
         return shape
 
@@ -148,9 +165,10 @@ def make_recipe(config: ConfigDict) -> Recipe:
             f"unknown --config.input.normalize={input.normalize}; choose one of "
             f"{', '.join(normalize.METHODS)}"
         )
-    if train.monitor not in _monitors():
+    known = [*_monitors(labels=False), *_monitors(labels=True)]
+    if train.monitor not in known:
         raise ConfigError(
-            f"unknown --config.train.monitor={train.monitor}: {nearest(train.monitor, _monitors())}"
+            f"unknown --config.train.monitor={train.monitor}: {nearest(train.monitor, known)}"
         )
     if input.context < 1 or input.context % 2 == 0:
         raise ConfigError(f"--config.input.context must be odd, got {input.context}")
@@ -183,8 +201,10 @@ def _axis(section: ConfigDict, how: str) -> dict[str, str | None]:
     return {"axis_name": parallel.axis_name(how)} if "axis_name" in known else {}
 
 
-def _monitors() -> list[str]:
-    """The validation metrics of which more is better."""
+def _monitors(labels: bool) -> list[str]:
+    """The validation metrics of which more is better, of labels or of masks."""
+    if labels:
+        return ["accuracy", "balanced_accuracy", "f1_macro", "auroc_macro"]
     one = overlap.Counts(*np.ones((3, 1, 1), np.int64))
     found = overlap.summarize(one, np.zeros(1, np.int64))
     return [k for k in found if not k.startswith("n_") and k != "per_volume" and "_std" not in k]

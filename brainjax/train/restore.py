@@ -6,15 +6,15 @@ import pathlib
 import jax
 
 from brainjax.config import from_dict
-from brainjax.infer import release
-from brainjax.infer.segmenter import Segmenter
+from brainjax.infer import Classifier, Segmenter, release
+from brainjax.infer.model import Model
 from brainjax.train.checkpoint import Checkpoints
 from brainjax.train.recipe import make_recipe
 from brainjax.train.state import count_parameters, create
 from brainjax.types import CheckpointError
 
 
-def open_model(directory: str | pathlib.Path, *, tta: str = "") -> Segmenter:
+def open_model(directory: str | pathlib.Path, *, tta: str = "") -> Model:
     """The model in `directory`.
 
     A finished run keeps the weights it stands for in `model/`, in the format of a release. From a run without them
@@ -39,7 +39,8 @@ def open_model(directory: str | pathlib.Path, *, tta: str = "") -> Segmenter:
     config = dict(stored.config)
     if tta:
         config["infer"] = {**config["infer"], "tta": tta}
-    return Segmenter(config, stored.facts, stored.variables)
+    kind = Classifier if stored.task == "classification" else Segmenter
+    return kind(config, stored.facts, stored.variables)
 
 
 def _from_checkpoints(directory: pathlib.Path) -> release.Release:
@@ -61,13 +62,10 @@ def _from_checkpoints(directory: pathlib.Path) -> release.Release:
     checkpoints.close()
     split = recipe.split(dataset)
     facts = {
+        "task": "classification" if dataset.target == "label" else "segmentation",
         "channels": list(dataset.info.channels),
         "classes": list(dataset.info.classes),
         "parameters": count_parameters(state.variables),
-        "trained_on": sorted(
-            {dataset.groups[g] for g in dataset.group[split.train]}.union(
-                record.get("inherited", [])
-            )
-        ),
+        "trained_on": sorted({*dataset.identity(split.train), *record.get("inherited", [])}),
     }
     return release.Release(config, facts, state.ema)

@@ -24,6 +24,7 @@ def make_step(
     size: int,
     augment: Any | None = None,
     ema: float = 0.0,
+    mixup: float = 0.0,
     axis_name: str | None = None,
 ) -> Step:
     """Builds `step(state, raw_batch, key) -> (state, metrics)`.
@@ -41,6 +42,7 @@ def make_step(
         size: edge of the working grid, 0 for the native one (see `brainjax.data.Input`).
         augment: None, or an object with `batch(keys, image, mask)`.
         ema: decay of the moving average of the variables; 0 switches it off.
+        mixup: see `mix`; 0 switches it off. For labels alone.
         axis_name: the mapped axis under pmap, None elsewhere.
     """
 
@@ -51,13 +53,18 @@ def make_step(
         state: TrainState, raw: Batch, key: jax.Array
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         batch = prepare(raw, size)
-        image, mask, valid = batch["image"], batch["mask"], batch["valid"]
+        image, valid = batch["image"], batch["valid"]
+        # A class is not moved by what moves the image: there, the mask has no channels.
+        mask = batch.get("mask", image[..., :0])
         key = jax.random.fold_in(key, state.step)
+        device = 0 if axis_name is None else jax.lax.axis_index(axis_name)
+        places = device * len(valid) + jnp.arange(len(valid))
+        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(places)
         if augment is not None:
-            device = 0 if axis_name is None else jax.lax.axis_index(axis_name)
-            places = device * len(valid) + jnp.arange(len(valid))
-            keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(places)
             image, mask = augment.batch(keys, image, mask)
+        target = batch.get("label", mask)
+        if mixup and "label" in batch:
+            image, target = mix(keys, places, image, target, mixup, axis_name)
         count = jnp.maximum(total(valid.sum()), 1.0)
         rngs = {"dropout": jax.random.fold_in(key, 1 << 30)}
 
@@ -66,7 +73,7 @@ def make_step(
             logits, updates = model.apply(
                 variables, image, train=True, mutable=["batch_stats"], rngs=rngs
             )
-            summed, _ = losses.reduce(loss(logits, mask), valid)
+            summed, _ = losses.reduce(loss(logits, target), valid)
             return summed / count, updates
 
         params = state.variables["params"]
@@ -95,3 +102,44 @@ def make_step(
         return state, {**metrics, "streak": state.streak}
 
     return step
+
+
+def mix(
+    keys: jax.Array,
+    places: jax.Array,
+    image: jax.Array,
+    target: jax.Array,
+    alpha: float,
+    axis_name: str | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """Mixup: every example becomes a mean of itself and the next one of the global batch, and so does its target.
+
+    Zhang et al. 2018 (arXiv:1710.09412), equation 2. The share of the example itself is drawn from
+    Beta(alpha, alpha), for each example on its own; the larger of it and the rest is taken, so that an example
+    keeps its own half.
+
+    Args:
+        keys: [B] PRNG keys, one an example.
+        places: [B] of the examples in the global batch.
+        image: [B H W C] float32.
+        target: [B K] float32.
+        alpha: above 0; small values leave most examples nearly alone.
+        axis_name: the mapped axis that divides the batch.
+
+    Returns:
+        image and target of the same shapes.
+    """
+
+    def partner(x: jax.Array) -> jax.Array:
+        every = x if axis_name is None else jax.lax.all_gather(x, axis_name, tiled=True)
+        return every[(places + 1) % len(every)]
+
+    # fold_in: augmentation drew from the key itself.
+    share = jax.vmap(lambda k: jax.random.beta(jax.random.fold_in(k, 1 << 29), alpha, alpha))(keys)
+    share = jnp.maximum(share, 1.0 - share)
+
+    def blend(x: jax.Array) -> jax.Array:
+        own = share.reshape(-1, *(1,) * (x.ndim - 1))
+        return own * x + (1.0 - own) * partner(x)
+
+    return blend(image), blend(target)

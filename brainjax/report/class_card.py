@@ -1,0 +1,130 @@
+"""The model card of a released classifier."""
+
+from typing import Any
+
+_CARD = """# {name}
+
+{model} with {parameters:,} trainable parameters that tells {classes} apart in single images of the head. Weights in
+{storage}; computation in float32.
+
+**Research use only. Not a medical device: it must not be used for diagnosis or treatment.**
+
+## Use
+
+```python
+from brainjax.infer import Classifier
+model = Classifier.load("checkpoints/{name}")
+model(image)  # [height, width] or [height, width, 3] uint8 -> {{class: probability}}
+```
+
+```sh
+python -m experiments.predict --checkpoint=checkpoints/{name} IMAGE_OR_FOLDER
+python -m experiments.evaluate --checkpoint=checkpoints/{name} --data_dir=DIR --split=all
+```
+
+An image is made grey, {cropped}resized to {size} x {size} and scaled by its own intensities.
+
+## Scores
+
+Protocol: {protocol}. Measured on {n_images} images{independent}, {exported}; mirrored images are averaged in
+({tta}); probabilities are at temperature {temperature}, fitted on validation images.
+
+| metric | value |
+|---|---|
+{rows}
+
+| class | images | precision | recall | F1 | AUROC |
+|---|---|---|---|---|---|
+{per_class}
+
+Confusion, true class by predicted class:
+
+| | {columns} |
+|---|{rules}|
+{confusion}
+
+The interval treats images as independent. Images that are alike were kept on one side, but the data set does not say
+which images are of one patient: those of one patient that look different may be on both sides, so the figures for
+new patients may be lower.
+
+## Training
+
+{beginning}{steps} steps of {batch_size} images, loss `{loss}`, optimizer `{optimizer}`, on {n_train} different images of
+{dataset}; hashes of their pixels are in `config.json` under `facts.trained_on`, beside every option of the run.
+
+## Data and licence
+
+{citation} Licence of the data: {licence}. The weights are derived from these data and carry the same licence.
+
+## Limits
+
+Trained on {dataset} alone: its pictures come from unknown scanners, sequences and patients, and "no tumour" images partly
+from other sources than the tumours. An image of anything else is given one of these classes all the same.{limits}
+"""
+
+_METRICS = (
+    ("accuracy", "accuracy"),
+    ("balanced accuracy", "balanced_accuracy"),
+    ("F1, mean over classes", "f1_macro"),
+    ("AUROC, mean over classes", "auroc_macro"),
+    ("negative log-likelihood", "nll"),
+    ("expected calibration error", "ece"),
+    ("Brier score", "brier"),
+)
+
+
+def class_card(name: str, config: dict[str, Any], facts: dict[str, Any]) -> str:
+    """Markdown text of a classifier's model card.
+
+    Args:
+        name: of the release folder.
+        config: the training config as a plain dict.
+        facts: what `experiments.export` gathered, scores included.
+    """
+    metrics, per_class = facts["metrics"], facts["per_class"]
+    rows = [f"| {label} | {_number(metrics[key])} |" for label, key in _METRICS]
+    low, high = metrics["accuracy_ci95"]
+    rows.insert(1, f"| its 95 % interval | {low:.4f} to {high:.4f} |")
+    seen, init = facts["n_seen_in_training"], config["train"].get("init")
+    return _CARD.format(
+        name=name,
+        model=config["model"]["name"],
+        parameters=facts["parameters"],
+        classes=", ".join(facts["classes"]),
+        storage=facts["storage"],
+        cropped="cropped to the head, " if config["data"]["crop"] else "",
+        size=config["data"]["size"],
+        protocol=facts["protocol"],
+        n_images=metrics["n_images"],
+        independent=f", {seen} of which trained it" if seen else " that took no part in training",
+        exported=facts["exported"],
+        tta="`infer.tta`: " + config["infer"]["tta"],
+        temperature=config["infer"]["temperature"],
+        rows="\n".join(rows),
+        per_class="\n".join(
+            f"| {c['class']} | {c['n']} | "
+            + " | ".join(_number(c[k]) for k in ("precision", "recall", "f1", "auroc"))
+            + " |"
+            for c in per_class
+        ),
+        columns=" | ".join(facts["classes"]),
+        rules="|".join("---" for _ in facts["classes"]),
+        confusion="\n".join(
+            f"| {c} | {' | '.join(map(str, counts))} |"
+            for c, counts in zip(facts["classes"], facts["confusion"], strict=True)
+        ),
+        beginning=f"Begun with the weights of `{init}`, then " if init else "",
+        steps=facts["step"],
+        batch_size=config["train"]["batch_size"],
+        loss=config["loss"]["name"],
+        optimizer=config["optimizer"]["name"],
+        n_train=len(facts["trained_on"]),
+        dataset=facts["dataset"],
+        citation=facts["citation"],
+        licence=facts["licence"],
+        limits=f"\n\n{facts['limits']}" if facts.get("limits") else "",
+    )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -1,0 +1,142 @@
+"""What scoring a classifier leaves in a directory: a table of predictions, and pictures."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from brainjax.data.source import Source
+from brainjax.infer.explain import grad_cam
+from brainjax.infer.predictor import Predictor
+from brainjax.metrics import calibration, classification
+from brainjax.preprocess.batch import prepare
+from brainjax.report import figures, predictions
+
+_EXPLAINED = 12
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """What a classifier said of some images.
+
+    Attributes:
+        predictor, variables: the network with its preprocessing, and its weights.
+        source: the images.
+        rows: [n] those that it was asked about.
+        probabilities: [n K] what it said.
+    """
+
+    predictor: Predictor
+    variables: Any
+    source: Source
+    rows: np.ndarray
+    probabilities: np.ndarray
+
+
+def scores(workdir: pathlib.Path, answers: Answers, *, warning: str = "") -> np.ndarray:
+    """`predictions.csv`, `confusion.png`, `reliability.png`, `roc.png`, `samples.png` and `gradcam.png`.
+
+    Args:
+        workdir: where they go.
+        answers: to images whose classes are known.
+        warning: for the pictures; a split that leaks must be named here.
+
+    Returns:
+        `samples.png`, [h w 3] uint8.
+    """
+    data, rows, probabilities = answers.source.dataset, answers.rows, answers.probabilities
+    classes, labels = data.info.classes, data.label[rows]
+    names = [data.name[row] for row in rows]
+    predictions.write(workdir / "predictions.csv", names, classes, probabilities, labels)
+    matrix = classification.confusion_matrix(probabilities.argmax(1), labels, len(classes))
+    figures.confusion(workdir / "confusion.png", matrix, classes, warning=warning)
+    figures.reliability(
+        workdir / "reliability.png",
+        _curves(probabilities, labels, answers.predictor.options.temperature),
+        warning=warning,
+    )
+    figures.roc(workdir / "roc.png", _rocs(probabilities, labels, classes), warning=warning)
+    _explain(workdir, answers, warning)
+    return figures.predictions(
+        workdir / "samples.png",
+        data.image[rows],
+        labels,
+        probabilities,
+        classes,
+        names=names,
+        warning=warning,
+    )
+
+
+def looked_at(
+    workdir: pathlib.Path, model: Any, images: Sequence[np.ndarray], names: Sequence[str]
+) -> None:
+    """`gradcam.png` of a few pictures as they are in their files, for a `Classifier`."""
+    source, rows = model.source(model.dataset(images)), np.arange(len(images))
+    probabilities = model.predictor.probabilities(model.variables, source, rows)
+    titles = [pathlib.PurePath(name).name for name in names[: len(images)]]
+    _maps(workdir, Answers(model.predictor, model.variables, source, rows, probabilities), titles)
+
+
+def _curves(p: np.ndarray, labels: np.ndarray, temperature: float) -> Mapping[str, Any]:
+    """Reliability at the temperature at hand, and without one."""
+    if temperature == 1.0:
+        return {"no temperature": calibration.reliability(p, labels)}
+    before = calibration.softmax(np.log(np.maximum(p, classification.FLOOR)) * temperature)
+    return {
+        "before scaling": calibration.reliability(before, labels),
+        f"temperature {temperature:.2f}": calibration.reliability(p, labels),
+    }
+
+
+def _rocs(p: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> dict[str, tuple]:
+    """Curve and area of the classes that have images, and of which there are others too."""
+    found = {}
+    for k, name in enumerate(classes):
+        area = classification.auroc(p[:, k], labels == k)
+        if area is not None:
+            found[name] = (*classification.roc(p[:, k], labels == k), area)
+    return found
+
+
+def _explain(workdir: pathlib.Path, answers: Answers, warning: str) -> None:
+    """Mistakes first, then images of every class in turn."""
+    data, rows, probabilities = answers.source.dataset, answers.rows, answers.probabilities
+    classes, labels = data.info.classes, data.label[rows]
+    wrong = probabilities.argmax(1) != labels
+    shuffled = np.random.default_rng(0).permutation(len(rows))  # neighbours in order are alike
+    turn = np.zeros(len(rows), int)
+    for k in range(len(classes)):
+        own = shuffled[labels[shuffled] == k]
+        turn[own] = np.arange(len(own))
+    picked = np.lexsort((labels, turn, ~wrong))
+    # Half mistakes at most: what it looks at where it is right says as much.
+    half = picked[: min(int(wrong.sum()), _EXPLAINED // 2)]
+    picked = np.concatenate([half, picked[wrong.sum() :]])[:_EXPLAINED]
+    titles = [
+        f"{classes[labels[i]]}, called {classes[probabilities[i].argmax()]}"
+        if wrong[i]
+        else classes[labels[i]]
+        for i in picked
+    ]
+    shown = dataclasses.replace(answers, rows=rows[picked], probabilities=probabilities[picked])
+    _maps(workdir, shown, titles, warning)
+
+
+def _maps(
+    workdir: pathlib.Path, answers: Answers, titles: Sequence[str], warning: str = ""
+) -> None:
+    """`gradcam.png`: what speaks for the predicted class of each image."""
+    predictor, called = answers.predictor, answers.probabilities.argmax(1)
+    image = prepare(answers.source.gather(answers.rows), predictor.input.size)["image"]
+    maps = grad_cam(predictor.model, answers.variables, image, called)
+    figures.gradcam(
+        workdir / "gradcam.png",
+        np.asarray(image),
+        np.asarray(maps),
+        [title.replace("_", " ") for title in titles],
+        title="Grad-CAM: what speaks for the predicted class",
+        warning=warning,
+    )

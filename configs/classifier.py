@@ -1,0 +1,125 @@
+"""Classifiers of brain tumour images: glioma, meningioma, pituitary tumour or none (Bhuvaji et al., Kaggle).
+
+    python -m experiments.train --config=configs/classifier.py --config.data.dir=DIR
+        A compact ResNet, 3.5 M parameters, from random weights, on images cropped to the head, at 96 x 96.
+    python -m experiments.train --config=configs/classifier.py:vgg16 --config.data.dir=DIR
+        Likewise resnet50, mobilenet_v2 and efficientnet_b0: the networks of the reference, with its plain head.
+        --config.train.init=FILE begins with published weights (.pth, .safetensors, .h5, .keras).
+    python -m experiments.train --config=configs/classifier.py:random --config.data.dir=DIR
+        The compact ResNet under the reference's protocol, a random split of all images. This leaks.
+
+    python -m experiments.train --config=configs/classifier.py:fine --config.data.dir=DIR
+        Goes on from the first, in checkpoints/runs/tumor4_resnet, at 128 x 128. The released `checkpoints/tumor4_resnet`.
+
+Other variants: reference and reference_random (the base of the sweep configs/sweeps/r0_grid.py, honestly split and as
+the reference did, which leaks), random_fine (the same for random), advanced (the reference's chosen head, with its optimizer and loss),
+yes_no (tumour or not, the compact ResNet) and yes_no_vgg16 (the same with the reference's network).
+"""
+
+import optax
+from ml_collections import ConfigDict
+
+from brainjax import losses
+from brainjax.config import spec
+from brainjax.datasets import YesNoImages, label_splits
+from brainjax.models import VGG, EfficientNet, MobileNetV2, ResNet
+from configs import base
+
+COMPACT = {"num_classes": 4, "stages": (2, 3, 3, 1), "width": 32, "dropout": 0.2}
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """The experiment called `variant`, see the top of this file."""
+    return base.choose(variant, VARIANTS)
+
+
+def _compact() -> ConfigDict:
+    config = base.tumour_images("tumor4_resnet", spec(ResNet, **COMPACT))
+    config = config.copy_and_resolve_references()
+    with config.unlocked():
+        config.input.size = 96
+        # From random weights on two thousand images: distort much, and blend.
+        config.augment.update(rotate=20.0, scale=0.2, translate=0.08, p_affine=0.9, p_elastic=0.5)
+        config.augment.update(gamma=0.4, p_degrade=0.3)
+        config.train.update(steps=4000, mixup=0.4)
+    return config.lock()
+
+
+def _published(name: str, model: ConfigDict, normalize: str = "imagenet") -> ConfigDict:
+    """A network of the reference, its input as published weights want it."""
+    config = base.tumour_images(f"tumor4_{name}", model).copy_and_resolve_references()
+    with config.unlocked():
+        config.data.channels = 3
+        config.input.normalize = normalize
+        # One grey image in three colours: what befalls one befalls all.
+        config.augment.groups = 1
+        config.optimizer.learning_rate = 5e-4
+    return config.lock()
+
+
+def _fine() -> ConfigDict:
+    config = _compact().copy_and_resolve_references()
+    with config.unlocked():
+        config.name = "tumor4_resnet_fine"
+        config.input.size = 0
+        config.optimizer.learning_rate = 1e-3
+        config.train.update(init="checkpoints/runs/tumor4_resnet", steps=2000)
+    return config.lock()
+
+
+def _random(config: ConfigDict) -> ConfigDict:
+    config = config.copy_and_resolve_references()
+    with config.unlocked():
+        config.name += "_random_split"
+        config.split = spec(label_splits.random_images, val=config.split.val)
+        if config.train.init:
+            config.train.init += "_random_split"
+    return config.lock()
+
+
+def _reference() -> ConfigDict:
+    """What the trials of configs/sweeps/r0_grid.py have in common: the reference's images, 35 % of them for testing."""
+    config = _published("reference", spec(VGG, num_classes=4)).copy_and_resolve_references()
+    with config.unlocked():
+        config.loss = spec(losses.softmax_ce)
+        config.split.update(test=0.35, val=0.0)
+        config.train.update(eval_every=config.train.steps)
+    return config.lock()
+
+
+def _advanced() -> ConfigDict:
+    model = spec(ResNet, num_classes=4, head="advanced", dropout=0.5)
+    config = _published("advanced", model).copy_and_resolve_references()
+    with config.unlocked():
+        config.loss = spec(losses.kl_divergence)
+        config.optimizer = spec(optax.sgd, learning_rate=1e-2, momentum=0.9)
+    return config.lock()
+
+
+def _yes_no(config: ConfigDict) -> ConfigDict:
+    """The same network for the yes/no set."""
+    config = config.copy_and_resolve_references()
+    with config.unlocked():
+        config.name = config.name.replace("tumor4", "yes_no")
+        config.data = spec(YesNoImages, dir="data/yes_no", channels=config.data.channels)
+        config.model.update(num_classes=2, dropout=0.5)
+        config.split.update(test=0.2, val=0.1)
+        config.train.update(steps=400, eval_every=100)
+    return config.lock()
+
+
+VARIANTS = {
+    "": _compact,
+    "fine": _fine,
+    "random": lambda: _random(_compact()),
+    "random_fine": lambda: _random(_fine()),
+    "vgg16": lambda: _published("vgg16", spec(VGG, num_classes=4)),
+    "resnet50": lambda: _published("resnet50", spec(ResNet, num_classes=4)),
+    "mobilenet_v2": lambda: _published("mobilenet_v2", spec(MobileNetV2, num_classes=4)),
+    "efficientnet_b0": lambda: _published("efficientnet_b0", spec(EfficientNet, num_classes=4)),
+    "advanced": _advanced,
+    "reference": _reference,
+    "reference_random": lambda: _random(_reference()),
+    "yes_no": lambda: _yes_no(_compact()),
+    "yes_no_vgg16": lambda: _yes_no(_published("vgg16", spec(VGG, num_classes=2))),
+}
