@@ -5,6 +5,7 @@ exactly the options that it has. A schedule is a pure function of the step that 
 in [0, 1], so the peak rate lives in one place, the optimizer's options.
 """
 
+import functools
 import inspect
 import math
 import numbers
@@ -22,6 +23,7 @@ Schedule = Callable[[Any], Any]
 
 __all__ = [
     "SCHEDULES",
+    "bare",
     "constant",
     "cosine",
     "decay_mask",
@@ -33,6 +35,7 @@ __all__ = [
     "one_cycle",
     "polynomial",
     "step_decay",
+    "surround",
 ]
 
 
@@ -42,7 +45,13 @@ def get(name: str) -> Callable[..., optax.GradientTransformation]:
     Raises:
         ConfigError: not an optax optimizer; the message names the nearest.
     """
-    return lookup(name, {n: getattr(optax, n) for n in names()}, "optimizer")
+    factory = lookup(name, {n: getattr(optax, n) for n in names()}, "optimizer")
+    if not hasattr(
+        factory, "__name__"
+    ):  # optax.nadam is a partial of adam, and configs go by names
+        factory = functools.partial(factory)
+        factory.__name__ = name
+    return factory
 
 
 def names() -> list[str]:
@@ -90,16 +99,31 @@ def make(
         )
     if clip_norm < 0:
         raise ConfigError(f"clip_norm must be 0 (off) or above, got {clip_norm}")
-    options = dict(options)
+    try:
+        optimizer = bare(name, options, mask=mask)
+        _dry_run(optimizer)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"optax.{name} cannot be used with these options: {error}") from error
+    return surround(optimizer, schedule, clip_norm=clip_norm)
+
+
+def bare(
+    name: str, options: Mapping[str, Any], *, mask: Callable[[Any], Any] | None = None
+) -> optax.GradientTransformation:
+    """The optimizer alone. Nothing is checked: the options may be traced. Arguments as in `make`."""
+    factory, options = get(name), dict(options)
+    known = inspect.signature(factory).parameters
     for option in ("mask", "weight_decay_mask"):
         # None and True, the defaults of optax, would decay everything.
         if option in known and options.get(option) in (None, True):
             options[option] = mask or decay_mask
-    try:
-        optimizer = factory(**options)
-        _dry_run(optimizer)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"optax.{name} cannot be used with these options: {error}") from error
+    return factory(**options)
+
+
+def surround(
+    optimizer: optax.GradientTransformation, schedule: Schedule, *, clip_norm: float = 0.0
+) -> optax.GradientTransformation:
+    """`optimizer` between clipping and the schedule. Arguments as in `make`."""
     clip = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
     return optax.chain(*clip, optimizer, optax.scale_by_schedule(schedule))
 

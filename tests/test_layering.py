@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "lookup": {"types"},
     "config": BASE,
     "override": BASE | {"config"},
+    "sweep": BASE,
     "io": BASE,
     "preprocess": BASE,
     "synth": BASE,
@@ -28,12 +29,12 @@ MAY_IMPORT = {
     "losses": BASE,
     "optim": BASE,
     "metrics": BASE,
-    "infer": BASE | {"config", "data", "datasets", "metrics", "models", "preprocess"},
+    "infer": BASE | {"config", "data", "datasets", "io", "metrics", "models", "preprocess"},
     "train": BASE
     | {"augment", "config", "data", "datasets", "infer", "losses", "metrics", "models", "optim"}
-    | {"preprocess"},
+    | {"override", "preprocess", "sweep", "weights"},
     "weights": BASE | {"models"},
-    "report": BASE | {"config", "data", "datasets", "infer", "metrics", "preprocess"},
+    "report": BASE | {"config", "data", "datasets", "infer", "metrics", "preprocess", "sweep"},
 }
 # Single files that know a little more than their room.
 EXTRA = {
@@ -52,8 +53,8 @@ ONLY_IN = {
     "tensorboardX": r"train/logging\.py",
     "safetensors": r"infer/release\.py|weights/pretrained\.py",
     "h5py": r"weights/keras_file\.py",
-    "ml_collections": r"config\.py|override\.py|train/recipe\.py",
-    "tqdm": r"train/loop\.py|infer/evaluate\.py|datasets/.*",
+    "ml_collections": r"config\.py|override\.py|train/(recipe|trial)\.py",
+    "tqdm": r"train/(loop|sweep)\.py|infer/evaluate\.py|datasets/.*",
     "scipy": r"io/.*|preprocess/.*|infer/.*|datasets/.*|report/.*",
     "skimage": r"",
     "torch": r"",

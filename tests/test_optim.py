@@ -200,3 +200,9 @@ def test_ema_update():
     assert optim.ema_update(ema, params, 3, 0.9)["w"].dtype == jnp.bfloat16
     constant = {"w": jnp.float32(0.3)}
     np.testing.assert_array_equal(optim.ema_update(constant, constant, 5, 0.9)["w"], constant["w"])
+
+
+def test_every_optimizer_has_the_name_that_configs_call_it_by():
+    """optax.nadam is a partial of adam, without a name of its own."""
+    assert [optim.get(name).__name__ for name in ("adam", "nadam")] == ["adam", "nadam"]
+    assert {"nadam", "nadamw"} <= set(optim.names())

@@ -1,6 +1,7 @@
 """What a run did, for people: figures and tables.
 
-    figures.py   every figure, by name; drawn in overlay, pictures (slices) and charts (numbers) on canvas
+    figures.py   every figure, by name; drawn in overlay, pictures (slices) and charts (numbers) on canvas;
+                 of classifiers in examples (images) and classes (numbers)
     tables.py    markdown tables; the label of a protocol that leaks
     runs.py      run directories side by side
     run_report.py  which figures a run leaves in its directory

@@ -18,6 +18,8 @@ _VAL = (  # key, label, colour
     ("dice_slice_mean", "mean over slices", ORANGE),
     ("dice_foreground_slice_mean", "mean over slices with tumour", GREEN),
     ("dice_volume_mean", "mean over patients", BLUE),
+    ("balanced_accuracy", "mean over classes", GREEN),
+    ("accuracy", "mean over images", BLUE),
 )
 _SMALL = (  # key, title, logarithmic
     ("learning_rate", "learning rate", False),
@@ -33,12 +35,12 @@ def learning_curves(
     monitor: str = "dice_volume_mean",
     title: str = "",
 ) -> np.ndarray:
-    """Loss, validation Dice, and what else a run logged.
+    """Loss, validation Dice or accuracy, and what else a run logged.
 
     Args:
         path: PNG to write, or None.
         lines: of `metrics.jsonl`: dicts with `step` and `kind`, 'train' or 'val'. Numbers that are
-            missing or None leave gaps; without 'val' lines there is no Dice panel.
+            missing or None leave gaps; without 'val' lines there is no panel of scores.
         monitor: the validation metric whose best value is marked.
         title: above all.
 
@@ -167,7 +169,9 @@ def runs(
     axes = _list_axes([name for name, _, _ in scored], 56)
     for place, (_, values, leaks) in enumerate(scored):
         colour = VERMILION if leaks else BLUE
-        axes.scatter(values, place + _spread(values), s=20, color=colour, alpha=0.55, linewidths=0)
+        axes.scatter(
+            values, place + canvas.spread(values), s=20, color=colour, alpha=0.55, linewidths=0
+        )
         first = place == 0
         for value, label, style in (
             (values.mean(), "mean", {"color": "black", "linestyle": "-"}),
@@ -209,7 +213,8 @@ def _scores(axes: Axes, val: Mapping[str, Any], scores: Sequence[Any], monitor: 
         best = int(np.nanargmax(values))
         axes.plot(steps[best], values[best], "*", color=VERMILION, markersize=14, zorder=5)
         axes.lines[-1].set_label(f"best {values[best]:.4f} at step {steps[best]:,.0f}")
-    canvas.plain(axes, "validation Dice", "step")
+    name = "accuracy" if "accuracy" in val else "Dice"
+    canvas.plain(axes, f"validation {name}", "step")
     axes.legend(fontsize=8, frameon=True, framealpha=0.8, edgecolor="none", loc="best")
 
 
@@ -244,15 +249,6 @@ def _running_mean(values: np.ndarray, width: int) -> np.ndarray:
     margin = width // 2
     total, count = (x[margin : margin + len(values)] for x in (total, count))
     return np.where(count > 0, total / np.maximum(count, 1), math.nan)
-
-
-def _spread(values: np.ndarray) -> np.ndarray:
-    """Offsets in -0.3..0.3 that keep equal values from hiding each other; the same every time."""
-    offset = np.zeros(len(values))
-    order = np.argsort(values, kind="stable")
-    # The golden ratio's multiples never fall close together, so neighbours in value part.
-    offset[order] = (np.arange(len(values)) * 0.6180339887 % 1 - 0.5) * 0.6
-    return offset
 
 
 def _marker(steps: Sequence[float]) -> str:

@@ -103,3 +103,35 @@ def data_mesh() -> jax.sharding.Mesh:
     The axis is Auto because Linen code carries no sharding annotations of its own.
     """
     return jax.make_mesh((jax.local_device_count(),), (_AXIS,), axis_types=(AxisType.Auto,))
+
+
+def parallelize_trials(step: Callable[..., Any], *, spread: bool) -> Callable[..., Any]:
+    """Compiles `step(state, batch, key, choice) -> (state, metrics)` for several trials at once.
+
+    All arguments gain a leading axis of T trials, but for the leaves of `batch`, [T*B ..]. The states are donated.
+
+    Args:
+        step: of one trial.
+        spread: divide the trials among the local devices, whose number must divide T.
+    """
+
+    def stacked(states: Any, batch: Any, keys: Any, choices: Any) -> Any:
+        trials = len(keys)
+        batch = jax.tree.map(lambda x: x.reshape(trials, -1, *x.shape[1:]), batch)
+        if trials > 1:
+            return jax.vmap(step)(states, batch, keys, choices)
+        # Of one trial alone a vmapped choice would still compute all it could have chosen.
+        first = jax.tree.map(lambda x: x[0], (states, batch, keys, choices))
+        return jax.tree.map(lambda x: x[None], step(*first))
+
+    if not spread:
+        return jax.jit(stacked, donate_argnums=0)
+    mesh = data_mesh()
+    spec = PartitionSpec(_AXIS)
+    shared = jax.shard_map(stacked, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)
+    compiled, split = jax.jit(shared, donate_argnums=0), NamedSharding(mesh, spec)
+
+    def run(*args: Any) -> Any:
+        return compiled(*jax.device_put(args, split))
+
+    return run
