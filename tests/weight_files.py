@@ -2,6 +2,7 @@
 
 import io
 import json
+import pickle
 import struct
 import zipfile
 
@@ -19,10 +20,10 @@ def numbers(values):
     return b"(" + b"".join(b"J" + struct.pack("<i", v) for v in values) + b"t"
 
 
-def pickled_tensor(key, count, shape, strides, offset=0, storage=b"FloatStorage"):
+def pickled_tensor(key, count, shape, strides, offset=0, storage=b"FloatStorage", view=b""):
     """What torch.save writes of one tensor, opcode by opcode."""
     where = b"(" + text("storage") + b"ctorch\n" + storage + b"\n" + text(key) + text("cpu")
-    where += b"J" + struct.pack("<i", count) + b"tQ"
+    where += b"J" + struct.pack("<i", count) + view + b"tQ"
     ordered = b"ccollections\nOrderedDict\n)R"
     place = where + b"J" + struct.pack("<i", offset) + numbers(shape) + numbers(strides)
     return b"ctorch._utils\n_rebuild_tensor_v2\n(" + place + b"\x89" + ordered + b"tR"
@@ -41,6 +42,25 @@ def write_pth(path, tensors, *, listing=None):
         archive.writestr("archive/byteorder", "little")
         for i, value in enumerate(tensors.values()):
             archive.writestr(f"archive/data/{i}", value.tobytes())
+    return path
+
+
+def write_old_pth(path, tensors, *, rebuild=b"_rebuild_tensor_v2", view=b"N", facts=None):
+    """A .pth file as PyTorch wrote it before 1.6, and torchvision publishes still: five pickles and raw numbers."""
+    body = b""
+    for i, (name, value) in enumerate(tensors.items()):
+        strides = [s // value.itemsize for s in value.strides]
+        tensor = pickled_tensor(f"9{i}", value.size, value.shape, strides, view=view)
+        body += text(name) + tensor.replace(b"_rebuild_tensor_v2", rebuild) + b"s"
+    facts = {"protocol_version": 1001, "little_endian": True, "type_sizes": {}} | (facts or {})
+    keys = [f"9{i}" for i in range(len(tensors))]
+    with path.open("wb") as file:
+        for value in (0x1950A86A20F9469CFC6C, 1001, facts):
+            file.write(pickle.dumps(value, 2))
+        file.write(b"\x80\x02ccollections\nOrderedDict\n)R" + body + b".")
+        file.write(pickle.dumps(keys, 2))
+        for value in tensors.values():
+            file.write(struct.pack("<q", value.size) + value.tobytes())
     return path
 
 
