@@ -37,8 +37,12 @@ def resolve(mode: str) -> str:
     """The mode that `mode` stands for on this machine.
 
     'packed' trains all trials of a group, or `size` of them, in one program; 'devices' divides them among the local
-    devices as well; 'sequential' trains one after another, by a program that is compiled once. 'auto' is 'devices' where there
-    are several, else 'sequential' on a CPU and 'packed' elsewhere.
+    devices as well; 'sequential' trains one after another, by a program that is compiled once. 'auto' is 'devices' where
+    there are several, else 'sequential' on a CPU and 'packed' elsewhere.
+
+    Side by side, convolutions become grouped ones, which XLA's CPU backend runs slowly: eight small classifiers took
+    63 s packed and 17 s in sequence on two cores (`python -m experiments.benchmark`).
+    On a GPU 'packed' is an expectation for small networks, not a measurement.
 
     Raises:
         ConfigError: there is no such mode.

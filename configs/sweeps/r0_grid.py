@@ -3,8 +3,9 @@
     python -m experiments.sweep --config=configs/classifier.py:reference --sweep=configs/sweeps/r0_grid.py --workdir=DIR
 
 VGG16, MobileNetV2, ResNet50 and EfficientNetB0, each with cross-entropy, Kullback-Leibler divergence and categorical hinge,
-each by Adam, NAdam and SGD with momentum. The hinge compares probabilities, as it did behind the reference's softmax; on
-one-hot labels the first two losses are the same function, so their difference is the noise of a run.
+each by Adam, NAdam and SGD with momentum. The hinge compares probabilities, as it did behind the reference's softmax. On
+one-hot labels the first two losses have the same gradient: from one seed they give the same network, and what the
+reference saw between them was chance.
 
 The learning rate belongs to the optimizer, and for VGG16, which has no normalisation layers, also to the network. Variant:
 seeds (each trial from three seeds, 108 in all).
