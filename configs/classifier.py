@@ -67,6 +67,16 @@ def _fine() -> ConfigDict:
     return config.lock()
 
 
+def _finest() -> ConfigDict:
+    config = _fine().copy_and_resolve_references()
+    with config.unlocked():
+        config.name = "tumor4_resnet_finest"
+        config.data.size = 160
+        config.optimizer.learning_rate = 5e-4
+        config.train.update(init="checkpoints/runs/tumor4_resnet_fine", steps=1500)
+    return config.lock()
+
+
 def _random(config: ConfigDict) -> ConfigDict:
     config = config.copy_and_resolve_references()
     with config.unlocked():
@@ -111,6 +121,7 @@ def _yes_no(config: ConfigDict) -> ConfigDict:
 VARIANTS = {
     "": _compact,
     "fine": _fine,
+    "finest": _finest,
     "random": lambda: _random(_compact()),
     "random_fine": lambda: _random(_fine()),
     "vgg16": lambda: _published("vgg16", spec(VGG, num_classes=4)),
