@@ -10,6 +10,8 @@
 
     python -m experiments.train --config=configs/classifier.py:fine --config.data.dir=DIR
         Goes on from the first, in checkpoints/runs/tumor4_resnet, at 128 x 128. The released `checkpoints/tumor4_resnet`.
+    python -m experiments.train --config=configs/classifier.py:finest --config.data.dir=DIR
+        Goes on from that, in checkpoints/runs/tumor4_resnet_fine, at 160 x 160.
 
 Other variants: reference and reference_random (the base of the sweep configs/sweeps/r0_grid.py, honestly split and as
 the reference did, which leaks), random_fine (the same for random), advanced (the reference's chosen head, with its optimizer and loss),

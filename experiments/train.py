@@ -115,7 +115,7 @@ def train(
     }
     # Before anything else that can fail.
     release.save(workdir / "model", release.Release(kept, facts, variables))
-    scores = Scores({}, {})
+    scores = Scores({}, {} if labels else {"per_volume": []})
     if part != "none":
         rows = split.rows(part)
         scores = evaluate(predictor, variables, trainer.source, rows, progress=not quiet)

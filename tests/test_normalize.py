@@ -7,6 +7,8 @@ from brainjax.datasets.base import ArrayDataset, DatasetInfo
 from brainjax.preprocess import normalize
 from brainjax.types import ConfigError
 
+MEASURED = [m for m in normalize.METHODS if m not in normalize.PUBLISHED]  # by what is in a volume
+
 
 def _head(air=0.0, noise=2.0, size=48):
     """[S H W 1] float: a disc of tissue in air, and the disc as [S H W]."""
@@ -29,7 +31,7 @@ def test_zscore_standardises_the_head_whatever_the_air(dtype, air):
     assert abs(head.mean()) < 0.05 and abs(head.std() - 1) < 0.05
 
 
-@pytest.mark.parametrize("method", normalize.METHODS)
+@pytest.mark.parametrize("method", MEASURED)
 def test_uint8_and_float_volumes_agree(method):
     volume = _head()[0].astype(np.uint8)
     exact = normalize.volume_stats(volume, method)
@@ -64,7 +66,7 @@ def test_more_air_changes_nothing():
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("method", normalize.METHODS)
+@pytest.mark.parametrize("method", MEASURED)
 @pytest.mark.parametrize(
     "volume",
     [

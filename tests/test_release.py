@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 from tiny import ROOT, make_config, make_dataset
 
 from brainjax.config import to_dict
-from brainjax.infer import Segmenter, release
+from brainjax.infer import Classifier, Segmenter, release
 from brainjax.report import card
 from brainjax.train.recipe import make_recipe
 from brainjax.types import CheckpointError, DataError
@@ -49,14 +49,18 @@ RELEASED = sorted(p.parent for p in (ROOT / "checkpoints").glob("*/model.safeten
 def test_what_ships_is_whole_small_and_runs(folder):
     """An option renamed since the export would make every command on it fail."""
     assert sum(p.stat().st_size for p in folder.iterdir() if p.is_file()) <= 8e6
-    model = Segmenter.load(folder)
+    task = release.load(folder).task
+    model = (Segmenter if task == "segmentation" else Classifier).load(folder)
     channels = len(model.facts["channels"])
     volume = np.random.default_rng(0).integers(0, 256, (2, 64, 64, channels), np.uint8)
     with_grid = {**model.config.to_dict()}
     with_grid["input"] = {**with_grid["input"], "size": 32}  # quick; the weights fit any grid
-    quick = Segmenter(with_grid, model.facts, model.variables)
-    mask = quick(volume)
-    assert mask.shape == (2, 64, 64) and mask.dtype == bool
+    quick = type(model)(with_grid, model.facts, model.variables)
+    if task == "segmentation":
+        mask = quick(volume)
+        assert mask.shape == (2, 64, 64) and mask.dtype == bool
+    else:
+        assert sum(quick(volume[0]).values()) == pytest.approx(1)
     card = (folder / "MODEL_CARD.md").read_text()
     assert model.facts["licence"] in card and f"{model.facts['parameters']:,}" in card
 
