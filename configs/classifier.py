@@ -1,7 +1,8 @@
 """Classifiers of brain tumour images: glioma, meningioma, pituitary tumour or none (Bhuvaji et al., Kaggle).
 
     python -m experiments.train --config=configs/classifier.py --config.data.dir=DIR
-        A compact ResNet, 3.5 M parameters, from random weights, on images cropped to the head, at 96 x 96.
+        A compact ResNet, 2.7 M parameters, from random weights, on images cropped to the head, at 96 x 96;
+        30 minutes on two busy CPU cores; accuracy 0.942 on 411 images.
     python -m experiments.train --config=configs/classifier.py:vgg16 --config.data.dir=DIR
         Likewise resnet50, mobilenet_v2 and efficientnet_b0: the networks of the reference, with its plain head.
         --config.train.init=FILE begins with published weights (.pth, .safetensors, .h5, .keras).
@@ -9,9 +10,8 @@
         The compact ResNet under the reference's protocol, a random split of all images. This leaks.
 
     python -m experiments.train --config=configs/classifier.py:fine --config.data.dir=DIR
-        Goes on from the first, in checkpoints/runs/tumor4_resnet, at 128 x 128. The released `checkpoints/tumor4_resnet`.
-    python -m experiments.train --config=configs/classifier.py:finest --config.data.dir=DIR
-        Goes on from that, in checkpoints/runs/tumor4_resnet_fine, at 160 x 160.
+        Goes on from the first, in checkpoints/runs/tumor4_resnet, at 128 x 128: 26 minutes likewise; accuracy
+        0.946. The released `checkpoints/tumor4_resnet`.
 
 Other variants: reference and reference_random (the base of the sweep configs/sweeps/r0_grid.py, honestly split and as
 the reference did, which leaks), random_fine (the same for random), advanced (the reference's chosen head, with its optimizer and loss),
@@ -69,16 +69,6 @@ def _fine() -> ConfigDict:
     return config.lock()
 
 
-def _finest() -> ConfigDict:
-    config = _fine().copy_and_resolve_references()
-    with config.unlocked():
-        config.name = "tumor4_resnet_finest"
-        config.data.size = 160
-        config.optimizer.learning_rate = 5e-4
-        config.train.update(init="checkpoints/runs/tumor4_resnet_fine", steps=1500)
-    return config.lock()
-
-
 def _random(config: ConfigDict) -> ConfigDict:
     config = config.copy_and_resolve_references()
     with config.unlocked():
@@ -123,7 +113,6 @@ def _yes_no(config: ConfigDict) -> ConfigDict:
 VARIANTS = {
     "": _compact,
     "fine": _fine,
-    "finest": _finest,
     "random": lambda: _random(_compact()),
     "random_fine": lambda: _random(_fine()),
     "vgg16": lambda: _published("vgg16", spec(VGG, num_classes=4)),
