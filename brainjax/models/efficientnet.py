@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 
 from brainjax.models.conv import Conv
-from brainjax.models.heads import Head
+from brainjax.models.heads import head_of
 from brainjax.models.inverted import InvertedResidual, flavour, round_channels
 from brainjax.models.layers import Norm
 
@@ -103,12 +103,4 @@ class EfficientNet(nn.Module):
                 x = block(self, x, name, features, expansion, size, strides, drop)
                 done += 1
         x = conv_norm(x, "last", 4 * round_channels(_STAGES[-1][1] * self.width), 1, 1)
-        head = Head(
-            self.num_classes,
-            self.head,
-            tuple(self.hidden),
-            self.dropout,
-            self.axis_name,
-            name="head",
-        )
-        return head(x, train=train)
+        return head_of(self)(x, train=train)

@@ -52,3 +52,15 @@ class Head(nn.Module):
             if self.kind == "dense" or (self.kind == "advanced" and i == 0):
                 x = drop(x)
         return nn.Dense(self.num_classes, name="out")(x)
+
+
+def head_of(classifier: nn.Module) -> Head:
+    """The head that a classifier's fields describe, named `head`; to be called inside its `__call__`."""
+    return Head(
+        classifier.num_classes,
+        classifier.head,
+        tuple(classifier.hidden),
+        classifier.dropout,
+        classifier.axis_name,
+        name="head",
+    )

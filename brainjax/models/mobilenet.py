@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 
 from brainjax.models.conv import Conv
-from brainjax.models.heads import Head
+from brainjax.models.heads import head_of
 from brainjax.models.inverted import InvertedResidual, flavour, round_channels
 from brainjax.models.layers import Norm
 
@@ -86,12 +86,4 @@ class MobileNetV2(nn.Module):
                 x = block(self, x, f"block{i}", features, expansion, strides)
                 i += 1
         x = conv_norm(x, "last", round_channels(1280 * max(1.0, self.width)), 1, 1)
-        head = Head(
-            self.num_classes,
-            self.head,
-            tuple(self.hidden),
-            self.dropout,
-            self.axis_name,
-            name="head",
-        )
-        return head(x, train=train)
+        return head_of(self)(x, train=train)

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 
 from brainjax.models.conv import Conv
-from brainjax.models.heads import Head
+from brainjax.models.heads import head_of
 from brainjax.models.layers import Norm, max_pool_3
 from brainjax.types import ConfigError
 
@@ -157,12 +157,4 @@ class ResNet(nn.Module):
             name="encoder",
         )
         x = encoder(x, train=train)[-1]
-        head = Head(
-            self.num_classes,
-            self.head,
-            tuple(self.hidden),
-            self.dropout,
-            self.axis_name,
-            name="head",
-        )
-        return head(x, train=train)
+        return head_of(self)(x, train=train)

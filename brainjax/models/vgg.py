@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 
 from brainjax.models.conv import Conv
-from brainjax.models.heads import Head
+from brainjax.models.heads import head_of
 from brainjax.models.layers import check_divisible, max_pool
 
 
@@ -70,12 +70,4 @@ class VGG(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Classifies x: [B *spatial C] into logits [B K] float32."""
         encoder = VGGEncoder(tuple(self.convs), self.width, self.dtype, self.remat, name="encoder")
-        head = Head(
-            self.num_classes,
-            self.head,
-            tuple(self.hidden),
-            self.dropout,
-            self.axis_name,
-            name="head",
-        )
-        return head(encoder(x), train=train)
+        return head_of(self)(encoder(x), train=train)
