@@ -63,6 +63,9 @@ CASES = [  # space, kernel edge, strides, padding, dilation
     ((5, 6), 1, 1, ((1, 1), (0, 2)), 1),
     ((8, 7), 3, 2, "SAME", 1),
     ((12, 10), 7, 2, ((3, 3), (3, 3)), 1),
+    ((2, 2), 3, 1, "SAME", 1),  # a kernel larger than the image: patches
+    ((3, 2), 5, 2, "SAME", 1),
+    ((4, 3), 3, 1, ((2, 2), (2, 2)), 3),
     ((4, 5, 6), 3, 1, "SAME", 1),
     ((4, 5, 6), 3, 2, "SAME", 1),
 ]

@@ -11,6 +11,7 @@ so that decoders never materialise `concat(up, skip)`.
 """
 
 import functools
+import math
 from collections.abc import Sequence
 
 import flax.linen as nn
@@ -31,6 +32,22 @@ def _xla(x, kernel, strides, padding, dilation):
     return lax.conv_general_dilated(
         x, kernel, strides, padding, rhs_dilation=dilation, dimension_numbers=numbers
     )
+
+
+def _patches(x, kernel, strides, padding, dilation):
+    """The same convolution as one matmul of [B*out k*C] patches: for outputs of a few positions."""
+    *size, channels, features = kernel.shape
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    extent = [(k - 1) * d + 1 for k, d in zip(size, dilation, strict=True)]
+    out = [(n - e) // s + 1 for n, e, s in zip(x.shape[1:-1], extent, strides, strict=True)]
+    windows = []
+    for tap in _indices(size):
+        starts = [i * d for i, d in zip(tap, dilation, strict=True)]
+        stops = [a + (n - 1) * s + 1 for a, n, s in zip(starts, out, strides, strict=True)]
+        windows.append(
+            lax.slice(x, (0, *starts, 0), (x.shape[0], *stops, channels), (1, *strides, 1))
+        )
+    return jnp.dot(jnp.concatenate(windows, axis=-1), kernel.reshape(-1, features))
 
 
 def _kernel_gradient_xla(x, g, kernel_shape, padding, dilation):
@@ -153,6 +170,16 @@ def conv(
         # A pointwise convolution is a matmul; a strided one reads only the positions it keeps.
         x = x[(slice(None), *(slice(None, None, s) for s in strides))]
         return jnp.dot(x, kernel.reshape(kernel.shape[-2:]))
+    span = zip(x.shape[1:-1], padding, size, strides, dilation, strict=True)
+    out = [(n + sum(p) - (k - 1) * d - 1) // s + 1 for n, p, k, s, d in span]
+    if math.prod(out) <= math.prod(size):
+        # XLA:CPU swaps image and kernel once the kernel is the larger, and then runs at 2 GF/s.
+        return lax.platform_dependent(
+            x,
+            kernel,
+            cpu=functools.partial(_patches, strides=strides, padding=padding, dilation=dilation),
+            default=functools.partial(_xla, strides=strides, padding=padding, dilation=dilation),
+        )
     if all(s == 1 for s in strides):
         return _unit_stride(x, kernel, padding, dilation)
     return _xla(x, kernel, strides, padding, dilation)
