@@ -61,7 +61,7 @@ def test_the_middle_of_a_patch_counts_most():
         return np.broadcast_to(border[:, None, None, None], (*x.shape[:-1], 1)).astype(np.float32)
 
     found = sliding_window(wrong_at_the_border, noise((20, 8, 8)), (size,) * 3)
-    assert found[1:-1].max() < 0.05 and found[0].min() == 1.0
+    assert found[1:-1].max() < 0.05 and found[0].min() > 0.999
 
 
 def test_one_shape_whatever_the_volume():
