@@ -61,7 +61,7 @@ ONLY_IN = {
 }
 DEVICE_ROOMS = ("augment", "losses", "metrics", "models", "optim", "synth")
 # What of these rooms runs on the host: no distance transform of whole volumes, no components fit a device.
-ON_HOST = {f"metrics/{name}.py" for name in ("components", "surface", "lesion", "volume")}
+ON_HOST = {f"metrics/{name}.py" for name in ("components", "surface", "lesion")}
 DEVICE_LIBRARIES = {"jax", "flax", "optax", "numpy", "brainjax", *sys.stdlib_module_names}
 
 

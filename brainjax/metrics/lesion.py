@@ -41,7 +41,7 @@ class Match(NamedTuple):
 
     lesion: np.ndarray
     component: np.ndarray
-    found: dict[int, np.ndarray]
+    found: dict[int, list[int]]
     missed: int
     false_alarms: int
 
@@ -83,7 +83,9 @@ class Dilated:
         size = np.bincount(lesion.ravel(), minlength=lesions + 1)
         touching = _pairs(extent, component)[0]
         scored = [i for i in range(1, lesions + 1) if size[i] * voxel_mm3 > self.min_mm3]
-        of = _grouped(touching)
+        of: dict[int, list[int]] = {}
+        for i, j in touching.tolist():
+            of.setdefault(i, []).append(j)
         found = {i: of[i] for i in scored if i in of}
         false_alarms = components - len(np.unique(touching[:, 1]))
         return Match(lesion, component, found, len(scored) - len(found), false_alarms)
@@ -116,12 +118,12 @@ class OneToOne:
         pairs, overlap = _pairs(lesion, component)
         sizes = [np.bincount(x.ravel()) for x in (lesion, component)]
         iou = overlap / (sizes[0][pairs[:, 0]] + sizes[1][pairs[:, 1]] - overlap)
-        found: dict[int, np.ndarray] = {}
+        found: dict[int, list[int]] = {}
         taken: set[int] = set()
         for k in np.argsort(-iou, kind="stable"):
             i, j = pairs[k].tolist()
             if iou[k] >= self.iou and i not in found and j not in taken:
-                found[i] = pairs[k, 1:]
+                found[i] = [j]
                 taken.add(j)
         return Match(lesion, component, found, lesions - len(found), components - len(found))
 
@@ -206,9 +208,3 @@ def _pairs(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     base = int(other.max(initial=0)) + 1
     code, count = np.unique(one[meet].astype(np.int64) * base + other[meet], return_counts=True)
     return np.stack([code // base, code % base], 1), count
-
-
-def _grouped(pairs: np.ndarray) -> dict[int, np.ndarray]:
-    """Sorted pairs [n 2] -> first label -> its second labels."""
-    first, start = np.unique(pairs[:, 0], return_index=True)
-    return dict(zip(first.tolist(), np.split(pairs[:, 1], start[1:]), strict=True))

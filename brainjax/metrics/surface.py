@@ -89,7 +89,7 @@ def hd95(
     Args:
         distances: from `surface_distances`.
         percentile: 100 for the Hausdorff distance itself. Between two distances it is interpolated.
-        pooled: the percentile of both ways' distances together, as medpy and panoptica have it: never larger.
+        pooled: the percentile of both ways' distances together, as medpy and panoptica have it.
         empty: 'one', 'zero' or 'skip', see the top of this file.
         worst: mm where one mask is empty; None where that is not to be counted.
 
