@@ -7,13 +7,30 @@ import importlib
 
 from brainjax.lookup import lookup
 
-__all__ = ["ImageFolder", "LGG", "Synthetic", "TumorImages", "TumorImages7023", "YesNoImages"]
+__all__ = [
+    "NFBS",
+    "LGG",
+    "Brats",
+    "Brats2013",
+    "ImageFolder",
+    "ImagePairs",
+    "Synthetic",
+    "SyntheticVolumes",
+    "TumorImages",
+    "TumorImages7023",
+    "YesNoImages",
+]
 
 # Imported on first use, so that reading files needs no JAX and generating images no Pillow.
 _HOME = {
+    "Brats": "brats",
+    "Brats2013": "brats",
     "ImageFolder": "images",
+    "ImagePairs": "image_pairs",
     "LGG": "lgg",
+    "NFBS": "nfbs",
     "Synthetic": "synthetic",
+    "SyntheticVolumes": "synthetic_volumes",
     "TumorImages": "images",
     "TumorImages7023": "images",
     "YesNoImages": "images",

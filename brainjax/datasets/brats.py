@@ -20,6 +20,7 @@ import numpy as np
 
 from brainjax.datasets import verify, volumes
 from brainjax.datasets.base import DatasetInfo
+from brainjax.datasets.regions import REGIONS, to_regions
 from brainjax.lookup import lookup
 from brainjax.types import ConfigError, DataError
 
@@ -37,7 +38,7 @@ _SESSION = (re.compile(r"(BraTS-\w+-\d+)-\d{3}"), re.compile(r"(Brat[sS]1\d_\w+)
 INFO = DatasetInfo(
     name="brats",
     channels=("t1", "t1ce", "t2", "flair"),
-    classes=("WT", "TC", "ET"),
+    classes=REGIONS,
     licence="that of the challenge's year; see its terms of use",
     citation=(
         "B. H. Menze et al. The Multimodal Brain Tumor Image Segmentation Benchmark (BRATS). IEEE TMI 34(10), 2015; "
@@ -60,7 +61,6 @@ class Brats(volumes.VolumeFolder):
 
     INFO: ClassVar[DatasetInfo] = INFO
     LABELS: ClassVar[tuple[int, ...]] = (0, 1, 2, 3, 4)
-    CORE: ClassVar[tuple[int, ...]] = (1, 3, 4)
     ENHANCING: ClassVar[tuple[int, ...]] = (3, 4)
 
     @property
@@ -133,13 +133,13 @@ class Brats(volumes.VolumeFolder):
             DataError: a value that is no label, or both 3 and 4 where one is to mean enhancing.
         """
         label = volumes.whole_labels(label, self.LABELS, "export the labels again")
-        if len(self.ENHANCING) > 1 and all((label == v).any() for v in self.ENHANCING):
+        found = [value for value in self.ENHANCING if (label == value).any()]
+        if len(found) > 1:
             raise DataError(
                 "holds both 3 and 4, either of which may mean enhancing; use --config.data.name=Brats2013 if 3 is "
-                "non-enhancing core"
+                "non-enhancing core, or relabel a resection cavity (4 since 2024) to 0"
             )
-        parts = (label > 0, np.isin(label, self.CORE), np.isin(label, self.ENHANCING))
-        return np.stack(parts, -1)
+        return to_regions(label, found[0] if found else self.ENHANCING[-1])
 
 
 @dataclasses.dataclass(frozen=True)
