@@ -51,6 +51,7 @@ class Loaded:
     Attributes:
         image: [x y z C] float16, RAS+, cropped; channels beyond the range of float16 halved until they fit.
         mask: [x y z K] uint8 in {0, 1}.
+        air: [C], what surrounds the head.
         spacing: of its voxels in mm.
         box: what part of the resampled scan it is.
         undo: from the resampled scan to the grid of the file.
@@ -59,6 +60,7 @@ class Loaded:
 
     image: np.ndarray
     mask: np.ndarray
+    air: np.ndarray
     spacing: tuple[float, float, float]
     box: Box
     undo: Undo
@@ -221,6 +223,7 @@ def read_case(reader: Reader, case: Case) -> Loaded:
     return Loaded(
         image=np.ascontiguousarray(box.cut(image), np.float16),
         mask=np.ascontiguousarray(box.cut(mask)),
+        air=air(image),
         spacing=working.spacing,
         box=box,
         undo=undo,
@@ -239,7 +242,7 @@ def assemble(info: DatasetInfo, cases: Sequence[Case], loaded: list[Loaded]) -> 
         # Given up at once, so that the set is in memory once and not twice.
         one, loaded[row] = loaded[row], None
         place = middle(one.image.shape[:3], shape)
-        image[row] = air(one.image)
+        image[row] = one.air
         image[row][place], mask[row][place] = one.image, one.mask
     groups, group = np.unique([case.patient for case in cases], return_inverse=True)
     counts = collections.Counter()
@@ -264,7 +267,7 @@ def middle(size: Sequence[int], shape: Sequence[int]) -> tuple[slice, ...]:
 
 
 def air(image: np.ndarray) -> np.ndarray:
-    """[C], what [X Y Z C] is surrounded by: the darkest corner of each channel."""
+    """[C], the darkest corner of each channel of [X Y Z C]."""
     corners = image[:: max(image.shape[0] - 1, 1), :: max(image.shape[1] - 1, 1)]
     corners = corners[:, :, :: max(image.shape[2] - 1, 1)]
     return corners.reshape(-1, image.shape[-1]).min(0)
