@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "sweep": BASE,
     "io": BASE,
     "preprocess": BASE,
-    "synth": BASE,
+    "synth": BASE | {"preprocess"},
     "datasets": BASE | {"io", "preprocess", "synth"},
     "data": BASE | {"datasets", "preprocess"},
     "augment": BASE,
