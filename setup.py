@@ -1,5 +1,5 @@
-"""Installs brainjax. Extras: `cuda` (GPU), `test` (what the tests need, linting included), `app` (the viewer),
-`parity` (the reference libraries, to test the importers of weights against them)."""
+"""Installs brainjax. Extras: `cuda` (GPU), `dicom` (folders of DICOM files), `test` (what the tests need, linting
+included), `app` (the viewer), `parity` (the reference libraries, to test the importers of weights against them)."""
 
 import pathlib
 import re
@@ -45,8 +45,9 @@ setup(
     ],
     extras_require={
         "cuda": ["jax[cuda13]>=0.10"],
+        "dicom": ["pydicom>=3.0"],
         "app": [],  # the viewer is still to come
         "parity": ["torch>=2.6", "torchvision>=0.21", "keras>=3.8"],
-        "test": ["pytest>=8.0", "hypothesis>=6.100", "ruff~=0.17.5"],
+        "test": ["pytest>=8.0", "hypothesis>=6.100", "ruff~=0.17.5", "pydicom>=3.0"],
     },
 )

@@ -35,7 +35,7 @@ def main() -> None:
     from brainjax.infer.strip import Stripper
     from brainjax.io import read_volume
     from brainjax.metrics import surface
-    from brainjax.preprocess import orient
+    from brainjax.preprocess.orient import reorient
     from brainjax.report import heads
     from brainjax.types import DataError
 
@@ -51,13 +51,13 @@ def main() -> None:
     stripper.mirror = _MIRROR.value
     rows, pictures = [], []
     for case in tqdm(cases, unit="head", file=sys.stderr):
-        scan = orient.to_ras(read_volume(case / "image.nii.gz"))
+        scan = reorient(read_volume(case / "image.nii.gz"))
         start = time.perf_counter()
         found = stripper.find(scan, border=_BORDER.value)
         seconds = time.perf_counter() - start
         ours = found.mask.data.astype(bool)
         for path in sorted(case.glob("mask*.nii.gz")):
-            reference = orient.to_ras(read_volume(path)).data > 0.5
+            reference = reorient(read_volume(path)).data > 0.5
             if reference.shape != ours.shape:
                 raise DataError(f"{path} is not on the grid of its image")
             dice = 2.0 * np.sum(ours & reference) / max(1, ours.sum() + reference.sum())

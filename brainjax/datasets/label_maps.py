@@ -16,7 +16,8 @@ from tqdm import tqdm
 
 from brainjax.datasets.base import ArrayDataset, DatasetInfo
 from brainjax.io import Volume, read_volume
-from brainjax.preprocess import grid
+from brainjax.preprocess.box import Box, bounding_box
+from brainjax.preprocess.conform import conform
 from brainjax.synth import freesurfer
 from brainjax.types import DataError
 
@@ -97,7 +98,7 @@ class LabelMaps:
         if volume.data.ndim != 3:
             raise DataError(f"{path} has {volume.data.ndim} axes; a label map has three")
         classes = volume.with_data(freesurfer.to_classes(volume.data))
-        classes, _ = grid.conform(classes, spacing=1.0, order=0)
+        classes, _ = conform(classes, 1.0, multiple=1, order=0)
         return self.centred(classes, str(path))
 
     def centred(self, classes: Volume, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -115,10 +116,11 @@ class LabelMaps:
             raise DataError(
                 f"{name} has {found.sum() / 1000:.0f} ml of brain by FreeSurfer's numbers; it is no label map of a head"
             )
-        middle = [round(m) for m in ndimage.center_of_mass(found)]
-        both = [np.pad(a, [(n // 2, n // 2) for n in BOX]) for a in (classes.data, found)]
-        window = tuple(slice(m, m + n) for m, n in zip(middle, BOX, strict=True))
-        return both[0][window], both[1][window].astype(np.uint8)
+        middle = ndimage.center_of_mass(found)
+        start = tuple(round(m - (n - 1) / 2) for m, n in zip(middle, BOX, strict=True))
+        stop = tuple(a + n for a, n in zip(start, BOX, strict=True))
+        window = Box(start, stop, found.shape)
+        return window.cut(classes.data), window.cut(found.astype(np.uint8))
 
     def brain(self, classes: np.ndarray) -> np.ndarray:
         """[X Y Z] bool, in RAS+ at 1 mm: what a skull stripper is to keep."""
@@ -126,16 +128,13 @@ class LabelMaps:
         cerebellum = np.flatnonzero(np.isin(classes, freesurfer.CEREBELLUM).any((0, 1)))
         if len(cerebellum):
             brain[:, :, : max(0, int(cerebellum[0] - self.below))] = False
-        boxes = ndimage.find_objects(brain.astype(np.uint8))
-        if not boxes:
+        if not brain.any():
             return brain
-        pad = int(np.ceil(self.closing)) + 2
-        part = np.pad(brain[boxes[0]], pad)
+        box = bounding_box(brain, margin=int(np.ceil(self.closing)) + 2)
+        part = box.cut(brain)
+        # Closing: what is nearer to the brain than `closing`, but for what is as near to the outside of that.
         part = ndimage.distance_transform_edt(~part) <= self.closing
-        part = ndimage.distance_transform_edt(np.pad(part, 1))[1:-1, 1:-1, 1:-1] > self.closing
+        part = ndimage.distance_transform_edt(part) > self.closing
         part = ndimage.binary_fill_holes(part)
         labels, _ = ndimage.label(part)
-        part = labels == 1 + np.bincount(labels.ravel())[1:].argmax()
-        out = np.zeros_like(brain)
-        out[boxes[0]] = part[(slice(pad, -pad),) * 3]
-        return out
+        return box.paste(labels == 1 + np.bincount(labels.ravel())[1:].argmax())

@@ -7,7 +7,6 @@ The network sees a box of fixed size and voxels, large enough for any brain. The
 part first and then about what was found, until it stays where it is.
 """
 
-import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +18,8 @@ from brainjax.config import build, from_dict
 from brainjax.infer import release, released
 from brainjax.io import Volume
 from brainjax.models import get as get_model
-from brainjax.preprocess import grid
+from brainjax.preprocess.box import Box, bounding_box
+from brainjax.preprocess.conform import conform
 from brainjax.preprocess.rescale import rescale
 from brainjax.types import CheckpointError
 
@@ -99,7 +99,7 @@ class Stripper:
         scan = volume.data
         if scan.ndim == 4:
             scan = scan.mean(-1, dtype=np.float32)
-        coarse, undo = grid.conform(volume.with_data(scan), spacing=self.spacing)
+        coarse, undo = conform(volume.with_data(scan), self.spacing, multiple=1)
         found = self._locate(np.asarray(coarse.data, np.float32))
         probability = np.clip(undo(found, order=1), 0.0, 1.0)
         mask = probability >= THRESHOLD
@@ -110,68 +110,39 @@ class Stripper:
 
     def _locate(self, image: np.ndarray) -> np.ndarray:
         """[X Y Z] float32 in RAS+ at the network's voxel size -> probability on the same grid."""
-        result = np.zeros(image.shape, np.float32)
+        nothing = np.zeros(image.shape, np.float32)
         low, high = float(image.min()), float(image.max())
         if not high > low:
-            return result
+            return nothing
         for centre in _first_centres(image, self.spacing):
             box = found = None
             for _ in range(_ROUNDS):
-                box = _Box.about(centre, self.shape)
+                box = _about(centre, self.shape, image.shape)
                 # Beyond the scan there is air, whatever number that is in this scan.
-                window = jnp.asarray(box.take(image, low))
+                window = jnp.asarray(box.cut(image, fill=low))
                 found = _main_part(np.asarray(self._probability(self.variables, window)))
                 weight = found.sum()
                 if weight * self.spacing**3 < 1000 * _LEAST:
                     found = None
                     break
-                middle = np.array(ndimage.center_of_mass(found)) + box.first
+                middle = np.array(ndimage.center_of_mass(found)) + box.start
                 moved, centre = np.abs(middle - centre).max() * self.spacing, middle
                 if moved < _SETTLED:
                     break
             if found is not None:
                 break
         if found is None:
-            return result
+            return nothing
         if self.mirror:
             other = np.asarray(self._probability(self.variables, window[::-1]))[::-1]
             found = _main_part((found + other) / 2)
-        box.put(result, found)
-        return result
+        return box.paste(found)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Box:
-    """A window of `shape` voxels whose first voxel is at `first` of the scan, within it or not."""
-
-    first: tuple[int, ...]
-    shape: tuple[int, ...]
-
-    @classmethod
-    def about(cls, centre: np.ndarray, shape: tuple[int, ...]) -> "_Box":
-        first = (round(float(c) - (n - 1) / 2) for c, n in zip(centre, shape, strict=True))
-        return cls(tuple(first), shape)
-
-    def _overlap(self, size: tuple[int, ...]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-        """Slices of the scan and of the window that are the same voxels."""
-        scan, window = [], []
-        for first, n, whole in zip(self.first, self.shape, size, strict=True):
-            low, high = max(first, 0), max(max(first, 0), min(first + n, whole))
-            scan.append(slice(low, high))
-            window.append(slice(low - first, high - first))
-        return tuple(scan), tuple(window)
-
-    def take(self, image: np.ndarray, fill: float) -> np.ndarray:
-        """The window of `image`, with `fill` where it reaches beyond."""
-        scan, window = self._overlap(image.shape)
-        out = np.full(self.shape, fill, np.float32)
-        out[window] = image[scan]
-        return out
-
-    def put(self, image: np.ndarray, values: np.ndarray) -> None:
-        """Writes the window's values into `image`; what lies beyond it is dropped."""
-        scan, window = self._overlap(image.shape)
-        image[scan] = values[window]
+def _about(centre: np.ndarray, size: tuple[int, ...], shape: tuple[int, ...]) -> Box:
+    """The box of `size` voxels about a place in a scan of `shape`, within it or not."""
+    start = tuple(round(float(c) - (n - 1) / 2) for c, n in zip(centre, size, strict=True))
+    return Box(start, tuple(a + n for a, n in zip(start, size, strict=True)), shape)
 
 
 def _first_centres(image: np.ndarray, spacing: float) -> list[np.ndarray]:
@@ -219,16 +190,11 @@ def _grown(mask: np.ndarray, border: float, spacing: tuple[float, ...]) -> np.nd
     """The mask grown by `border` mm, or shrunk."""
     if not mask.any():
         return mask
-    reach = [int(np.ceil(abs(border) / s)) + 1 for s in spacing]
-    box = ndimage.find_objects(mask.astype(np.uint8))[0]
-    box = tuple(
-        slice(max(0, b.start - r), min(n, b.stop + r))
-        for b, r, n in zip(box, reach, mask.shape, strict=True)
-    )
-    out, part = np.zeros_like(mask), mask[box]
+    reach = tuple(int(np.ceil(abs(border) / s)) + 1 for s in spacing)
+    box = bounding_box(mask, margin=reach)
+    part = box.cut(mask)
     if border > 0:
-        out[box] = ndimage.distance_transform_edt(~part, sampling=spacing) <= border
+        part = ndimage.distance_transform_edt(~part, sampling=spacing) <= border
     else:
-        # Beyond the scan the brain goes on, if it reaches its edge: nothing is shaved off there.
-        out[box] = ndimage.distance_transform_edt(part, sampling=spacing) > -border
-    return out
+        part = ndimage.distance_transform_edt(part, sampling=spacing) > -border
+    return box.paste(part)

@@ -6,11 +6,10 @@ component, its outermost pixels); here the level of the background is measured i
 taken off first.
 """
 
-import functools
-
 import numpy as np
-from scipy import ndimage, sparse
+from scipy import ndimage
 
+from brainjax.preprocess.linear import weights
 from brainjax.types import check_shape
 
 Box = tuple[int, int, int, int]  # top, bottom, left, right in pixels, half open
@@ -103,21 +102,11 @@ def resize(grey: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     Returns:
         [h w] float32, within the range of the input.
     """
-    rows, columns = (_weights(old, new) for old, new in zip(grey.shape, size, strict=True))
+    rows, columns = (
+        weights(old, new, old / new, old / new / 2 - 0.5)
+        for old, new in zip(grey.shape, size, strict=True)
+    )
     return (columns @ (rows @ grey.astype(np.float32)).T).T
-
-
-@functools.lru_cache(maxsize=256)
-def _weights(old: int, new: int) -> sparse.csr_array:
-    """[new old] float32: the share of each old pixel in each new one; rows sum to 1.
-
-    Sparse, because it nearly is empty, and because dense products start threads of their own, which brings a pool of
-    threads that reads pictures to a crawl.
-    """
-    centre = (np.arange(new) + 0.5) * old / new - 0.5
-    reach = max(1.0, old / new)
-    weights = np.maximum(0, 1 - np.abs(np.arange(old) - centre[:, None]) / reach)
-    return sparse.csr_array((weights / weights.sum(axis=1, keepdims=True)).astype(np.float32))
 
 
 def _background(grey: np.ndarray) -> float:
