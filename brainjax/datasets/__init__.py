@@ -7,12 +7,21 @@ import importlib
 
 from brainjax.lookup import lookup
 
-__all__ = ["ImageFolder", "LGG", "Synthetic", "TumorImages", "TumorImages7023", "YesNoImages"]
+__all__ = [
+    "ImageFolder",
+    "LGG",
+    "LabelMaps",
+    "Synthetic",
+    "TumorImages",
+    "TumorImages7023",
+    "YesNoImages",
+]
 
 # Imported on first use, so that reading files needs no JAX and generating images no Pillow.
 _HOME = {
     "ImageFolder": "images",
     "LGG": "lgg",
+    "LabelMaps": "label_maps",
     "Synthetic": "synthetic",
     "TumorImages": "images",
     "TumorImages7023": "images",

@@ -47,8 +47,8 @@ class LabelMaps:
     """
 
     dir: str = "data/head_label_maps"
-    below: float = 12.0
-    closing: float = 3.0
+    below: float = 2.0
+    closing: float = 5.0
 
     def load(self, progress: Callable[[int, int], None] | None = None) -> ArrayDataset:
         """Reads the maps: about 3 s each.
