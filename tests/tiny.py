@@ -9,6 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from brainjax import losses
+from brainjax.augment import PatchAugment
 from brainjax.config import spec
 from brainjax.datasets.base import ArrayDataset, DatasetInfo, LabelledDataset
 from brainjax.models import ResNet, UNet
@@ -52,6 +53,32 @@ def make_dataset(slices=(5, 3, 6, 4), size=16, channels=2, seed=0) -> ArrayDatas
     )
 
 
+def make_volumes(
+    sessions=(1, 2, 1, 1), shape=(18, 16, 12), seed=0, dtype=np.float16
+) -> ArrayDataset:
+    """Patients with so many whole volumes: noise, with a bright box, its core brighter still in a second channel."""
+    rng = np.random.default_rng(seed)
+    total = sum(sessions)
+    image = rng.integers(20, 60, (total, *shape, 2)).astype(dtype)
+    image[:, :2], image[:, -2:] = 0, 0  # air
+    mask = np.zeros((total, *shape, 2), np.uint8)
+    for row in range(total):
+        x, y, z = (rng.integers(2, n - 8) for n in shape)
+        mask[row, x : x + 6, y : y + 6, z : z + 6, 0] = 1
+        mask[row, x + 2 : x + 4, y + 2 : y + 5, z + 2 : z + 4, 1] = 1
+    image += 100 * mask.astype(dtype)
+    return ArrayDataset(
+        info=DatasetInfo(
+            "tiny3d", ("a", "b"), ("whole", "core"), "none", "nobody", (1.0, 1.0, 2.0)
+        ),
+        image=image,
+        mask=mask,
+        group=np.repeat(np.arange(len(sessions)), sessions).astype(np.int32),
+        position=np.concatenate([np.arange(s) for s in sessions]).astype(np.int32),
+        groups=tuple(f"patient_{i}" for i in range(len(sessions))),
+    )
+
+
 SMALL = {"features": (4, 8), "convs": 1, "up_convs": 1, "upsample": "linear"}
 
 
@@ -66,6 +93,24 @@ def make_config(**sections) -> ConfigDict:
             steps=8, batch_size=4, eval_every=4, checkpoint_every=3, log_every=1, parallel="none"
         )
         config.infer.update(batch_size=4)
+        for name, values in sections.items():
+            if isinstance(values, dict):
+                config[name].update(values)
+            else:
+                config[name] = values
+    return config.lock()
+
+
+def make_volume_config(**sections) -> ConfigDict:
+    """The config of a run on `make_volumes` that takes seconds."""
+    config = make_config().copy_and_resolve_references()
+    with config.unlocked():
+        config.model.update(num_classes=2)
+        config.augment = spec(
+            PatchAugment, patch=(8, 8, 8), elastic=0.0, p_intensity=0.0, p_degrade=0.0
+        )
+        config.train.update(batch_size=2)
+        config.infer.update(batch_size=3, tta="flip", mirror=(0, 1))
         for name, values in sections.items():
             if isinstance(values, dict):
                 config[name].update(values)

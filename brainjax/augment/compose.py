@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 from jax import random
@@ -201,20 +202,15 @@ class Augment:
           image and mask of the same shapes.
         """
         params = jax.vmap(lambda key: self.sample(key, image.shape[1:]))(keys)
+        image, mask = _stage(params, "spatial", spatial.apply, image, mask)
+        return self.intensities(params, image), mask
 
-        def stage(name, function, *arrays):
-            if name not in params:
-                return arrays
-            drawn = params[name]
-            return jax.lax.cond(
-                drawn["on"].any(), jax.vmap(function), lambda _, *x: x, drawn, *arrays
-            )
-
-        image, mask = stage("spatial", spatial.apply, image, mask)
+    def intensities(self, params: Params, image: jax.Array) -> jax.Array:
+        """All but the geometry, of a batch [B *spatial C] with the draws of each example stacked."""
         rows = jax.vmap(intensity.to_rows)(image)
         for name, function in self._intensity(image.shape[-1]).items():
-            (rows,) = stage(name, lambda p, r, function=function: (function(p, r),), rows)
-        return rows.reshape(image.shape), mask
+            (rows,) = _stage(params, name, lambda p, r, f=function: (f(p, r),), rows)
+        return rows.reshape(image.shape)
 
     def preview(
         self, key: jax.Array, image: jax.Array, mask: jax.Array, count: int
@@ -250,3 +246,13 @@ class Augment:
         if value and len(value) != rank:
             raise ConfigError(f"Augment.{name}={value} needs one value per axis, {rank} in all.")
         return value
+
+
+def _stage(
+    params: Params, name: str, function: Callable[..., Any], *arrays: jax.Array
+) -> tuple[jax.Array, ...]:
+    """`function(drawn, *arrays)` over a batch where any example drew the operation `name`, else the arrays."""
+    if name not in params:
+        return arrays
+    drawn = params[name]
+    return jax.lax.cond(drawn["on"].any(), jax.vmap(function), lambda _, *x: x, drawn, *arrays)

@@ -189,6 +189,12 @@ def apply(params: Params, image: jax.Array, mask: jax.Array) -> tuple[jax.Array,
       image, interpolated linearly, and mask, interpolated linearly and cut at one half, so that it
       stays in {0, 1}.
     """
-    at = coordinates(params, image.shape[:-1])
+    return read(coordinates(params, image.shape[:-1]), image, mask)
+
+
+def read(
+    at: tuple[jax.Array, ...], image: jax.Array, mask: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """An image and its mask at the input indices `at` of `resample`, the mask cut at one half."""
     # Two gathers: XLA on CPU fuses a shared one into both of its users and runs ten times slower.
     return resample(image, at), (resample(mask, at) > 0.5).astype(jnp.float32)

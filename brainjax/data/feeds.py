@@ -74,7 +74,7 @@ def device(source: Source, order: Order, start: int, steps: int) -> Iterator[Any
     """The same batches, gathered on the device from a copy of the whole set put there once.
 
     Per step only the row numbers travel. The copy takes N H W (C + K) bytes of device memory for a
-    uint8 dataset - about 1 GB for LGG - for as long as the generator lives. It does not grow with
+    uint8 dataset of slices - about 1 GB for LGG - for as long as the generator lives. It does not grow with
     `context`: neighbours are looked up on the device.
 
     Args:
@@ -101,10 +101,10 @@ def device(source: Source, order: Order, start: int, steps: int) -> Iterator[Any
 @jax.jit  # of the module, so that a resumed or repeated run in this process compiles nothing
 def _gather(held: dict[str, jax.Array], rows: jax.Array) -> dict[str, jax.Array]:
     """`Source.gather` on the device, for rows [B] int32 without padding."""
-    image = jnp.moveaxis(held["image"][held["neighbours"][rows]], 1, -2)  # [B H W context C]
+    image = jnp.moveaxis(held["image"][held["neighbours"][rows]], 1, -2)  # [B *spatial context C]
     volume = held["volume"][rows]
     return {
-        "image": image.reshape(*image.shape[:3], -1),
+        "image": image.reshape(*image.shape[:-2], -1),
         **{key: held[key][rows] for key in ("mask", "label") if key in held},
         "shift": held["shift"][volume],
         "scale": held["scale"][volume],

@@ -1,4 +1,4 @@
-"""Rows of a dataset as raw batches: native slices, their neighbours, their normalisation, the truth.
+"""Rows of a dataset as raw batches: native slices or volumes, their neighbours, normalisation and truth.
 
 Batches leave the host as they are stored. A uint8 batch is a quarter of the float32 one, so it is
 the cheaper thing to move; normalising and resampling are part of the compiled step
@@ -22,7 +22,7 @@ class Input:
     Attributes:
         size: edge of the square working grid in pixels; images are resampled to it on the device,
             and predictions are brought back to the native grid before they are scored. 0 keeps the
-            native grid.
+            native grid, which volumes always do.
         context: slices seen at once (odd); neighbours become extra channels (2.5D).
         normalize: per patient volume or single image: 'zscore', 'percentile', 'minmax' or 'none'; or as published
             weights want it: 'imagenet', 'caffe' or 'symmetric' (see `brainjax.preprocess.normalize`).
@@ -47,15 +47,15 @@ class Source:
     """Gives raw batches of a dataset by row number.
 
     A raw batch holds, for B rows:
-        image  [B H W context*C] as stored (uint8 or float32), the first neighbour's channels first
-        mask   [B H W K] uint8, or label  [B K] uint8, one-hot
+        image  [B H W context*C] as stored (uint8 or float), the first neighbour's channels first, or [B X Y Z C]
+        mask   [B *spatial K] uint8, or label  [B K] uint8, one-hot
         shift, scale  [B context*C] float32: the patient's normalisation, (x - shift) * scale
         valid  [B] float32
 
     Attributes:
         dataset: the slices; its `image` may also be read from disk (`brainjax.data.records`).
         neighbours: [N context] int32 row numbers of the slices around each slice.
-        truth: the masks [N H W K], or the labels [N K].
+        truth: the masks [N *spatial K], or the labels [N K].
         shift, scale: [V context*C] float32 of each volume; computed here, once.
     """
 
@@ -82,7 +82,7 @@ class Source:
         if self.dataset.target == "label":
             return _level(rows, self.dataset.label[rows]) if balance else rows[:0]
         # Of the whole array, then of the rows: the other way round copies the masks.
-        rows = rows[self.truth.max(axis=(1, 2, 3))[rows] > 0]
+        rows = rows[self.truth.any(axis=tuple(range(1, self.truth.ndim)))[rows]]
         return _level(rows, self.dataset.group[rows]) if balance else rows
 
     def gather(self, rows: np.ndarray) -> dict[str, Any]:
@@ -100,10 +100,10 @@ class Source:
 
     @staticmethod
     def _stack(slices: np.ndarray) -> np.ndarray:
-        """[B context H W C] -> [B H W context*C], contiguous."""
-        batch, context, height, width, channels = slices.shape
-        if context == 1:
+        """[B context H W C] -> [B H W context*C], contiguous; of whole volumes the context is 1."""
+        if slices.shape[1] == 1:
             return slices[:, 0]
+        batch, context, height, width, channels = slices.shape
         # A plane at a time: three times as fast as transposing, which copies pixel by pixel.
         stacked = np.empty((batch, height, width, context * channels), slices.dtype)
         for k in range(context):

@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy as np
 
+from brainjax.types import ConfigError
+
 
 @dataclasses.dataclass(frozen=True)
 class DatasetInfo:
@@ -15,7 +17,7 @@ class DatasetInfo:
         classes: what each mask channel is, or each label.
         licence: licence of the data, copied into the model card of anything trained on it.
         citation: the paper or page to cite.
-        spacing_mm: in-plane pixel size in mm, or None where the files do not tell.
+        spacing_mm: pixel size in mm of slices, voxel size of volumes, or None where the files do not tell.
     """
 
     name: str
@@ -23,21 +25,22 @@ class DatasetInfo:
     classes: tuple[str, ...]
     licence: str
     citation: str
-    spacing_mm: tuple[float, float] | None = None
+    spacing_mm: tuple[float, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class ArrayDataset:
-    """A whole dataset of 2D slices with masks in memory, on its native grid: for segmentation.
+    """A whole dataset of slices, or of volumes, with masks in memory, on its native grid: for segmentation.
 
-    Rows are ordered by (group, position), so that a patient's rows are one contiguous volume.
+    Rows are ordered by (group, position). A patient's slices are one contiguous volume; where a row is a whole
+    volume, a patient may have several, one a session.
 
     Attributes:
         info: facts about the channels and classes.
-        image: [N H W C] uint8 or float32.
-        mask: [N H W K] uint8 in {0, 1}.
-        group: [N] int32, index into `groups`: the patient of each slice.
-        position: [N] int32, place of the slice within the patient's volume.
+        image: [N H W C] of slices or [N X Y Z C] of volumes; uint8, float16 or float32.
+        mask: [N H W K] or [N X Y Z K], uint8 in {0, 1}.
+        group: [N] int32, index into `groups`: the patient of each row.
+        position: [N] int32, place of the slice within the patient's volume, or of the volume among the patient's.
         groups: patient names.
     """
 
@@ -54,14 +57,25 @@ class ArrayDataset:
         return len(self.group)
 
     @property
+    def rank(self) -> int:
+        """Spatial axes of a row: 2 of slices, 3 of volumes."""
+        return len(self.image.shape) - 2
+
+    @property
     def truth(self) -> np.ndarray:
-        """[N H W K] uint8: what a network is to give for each row."""
+        """[N *spatial K] uint8: what a network is to give for each row."""
         return self.mask
 
     @property
     def volume(self) -> np.ndarray:
         """[N] int32, ascending: rows of one number are normalised together, as one scan."""
-        return self.group
+        return self.group if self.rank == 2 else np.arange(len(self), dtype=np.int32)
+
+    def name(self, row: int) -> str:
+        """The patient of a row; of several volumes, with a number."""
+        patient = self.groups[self.group[row]]
+        several = self.rank == 3 and np.count_nonzero(self.group == self.group[row]) > 1
+        return f"{patient}_{self.position[row]}" if several else patient
 
     def identity(self, rows: np.ndarray) -> list[str]:
         """Names, sorted, of what a network has seen when it was trained on `rows`: patients."""
@@ -78,9 +92,14 @@ class ArrayDataset:
 
         Raises:
             ValueError: `context` is even or below 1.
+            ConfigError: rows are whole volumes, and `context` is not 1.
         """
         if context < 1 or context % 2 == 0:
             raise ValueError(f"context must be an odd number of slices, got {context}")
+        if self.rank == 3 and context > 1:
+            raise ConfigError(
+                f"--config.input.context={context}: whole volumes have no neighbouring slices; set it to 1"
+            )
         rows = np.arange(len(self), dtype=np.int32)
         first = np.searchsorted(self.volume, self.volume, side="left")
         last = np.searchsorted(self.volume, self.volume, side="right") - 1
@@ -116,6 +135,7 @@ class LabelledDataset:
     content: tuple[str, ...]
 
     target = "label"
+    rank = 2
 
     def __len__(self) -> int:
         return len(self.label)

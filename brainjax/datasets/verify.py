@@ -168,13 +168,17 @@ def _shape_problems(dataset: Dataset) -> list[Problem]:
     if isinstance(dataset, LabelledDataset):
         one, images, rows = "picture", {"image": "C"}, ("label", "name", "part", "content")
     else:
-        one, images, rows = "slice", {"image": "C", "mask": "K"}, ("position",)
+        one, images, rows = "slice or volume", {"image": "C", "mask": "K"}, ("position",)
     for field in (*images, *rows):
         count = len(getattr(dataset, field))
         found.report(count != n, field, f"has {count} rows, group has {n}", f"give one row a {one}")
     for field, last in images.items():
         shape = getattr(dataset, field).shape
-        found.report(len(shape) != 4, field, f"has shape {shape}", f"make it [N H W {last}]")
+        volumes = len(shape) == 5 and "mask" in images
+        wanted = f"[N H W {last}]" + (f" or [N X Y Z {last}]" if "mask" in images else "")
+        found.report(
+            len(shape) != 4 and not volumes, field, f"has shape {shape}", f"make it {wanted}"
+        )
     return found
 
 
@@ -185,20 +189,20 @@ def _image_problems(dataset: Dataset) -> list[Problem]:
     what = f"has {_channels(image.shape[-1])}, info names {count}"
     found.report(image.shape[-1] != count, "image", what, "name each of them in info")
     if isinstance(image, np.ndarray) and image.dtype.kind == "f":
-        bad = ~np.isfinite(image).all(axis=(1, 2, 3))
+        # A row at a time: of volumes, a flag for every voxel of all would take gigabytes.
+        bad = np.array([not np.isfinite(row).all() for row in image], bool)
         rows = _listed(np.flatnonzero(bad)[:5].tolist())
         found.report(
-            bad.any(), "image", f"{bad.sum()} slices are not finite: rows {rows}", "repair them"
+            bad.any(), "image", f"{bad.sum()} rows are not finite: rows {rows}", "repair them"
         )
     return found
 
 
 def _mask_problems(dataset: ArrayDataset) -> list[Problem]:
     found, image, mask, group = _Findings(dataset), dataset.image, dataset.mask, dataset.group
-    sizes = f"{image.shape[1:3]} and {mask.shape[1:3]}"
-    found.report(
-        image.shape[1:3] != mask.shape[1:3], "mask", f"differs in size: {sizes}", "resample it"
-    )
+    grids = image.shape[1:-1], mask.shape[1:-1]
+    what = f"differs in size: {grids[0]} and {grids[1]}"
+    found.report(grids[0] != grids[1], "mask", what, "resample it")
     count = len(dataset.info.classes)
     what = f"has {_channels(mask.shape[-1])}, info names {count}"
     found.report(mask.shape[-1] != count, "mask", what, "name each of them in info")

@@ -1,4 +1,4 @@
-"""Scores a predictor on rows of a dataset: masks on the native grid, per slice and per patient volume, or classes."""
+"""Scores a predictor on rows of a dataset: masks on the native grid, per slice and per volume, or classes."""
 
 import dataclasses
 import sys
@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from brainjax.data.source import Source
 from brainjax.infer.predictor import Predictor
-from brainjax.metrics import classification, overlap
+from brainjax.metrics import classification, overlap, regions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,36 +49,48 @@ def evaluate(
         predictor: the network with its preprocessing.
         variables: its variables.
         source: the dataset.
-        rows: ascending row numbers; a patient's rows are stacked into one volume.
+        rows: ascending row numbers; a patient's slices are stacked into one volume.
         clean: also score the masks after the 3D clean-up of `predictor.options`.
         progress: show a progress bar on stderr.
-        check: called after every batch; what it raises ends the evaluation.
+        check: called after every batch, of slices or patches; what it raises ends the evaluation.
     """
     if source.dataset.target == "label":
         return _classes(predictor, variables, source, rows, progress, check)
     data, options = source.dataset, predictor.options
+    volumes = data.rank == 3
     cleanup = options.postprocess()
+    if volumes:  # which have no slices to fill one by one
+        cleanup = dataclasses.replace(cleanup, per_slice=False)
     raw: list[overlap.Counts] = []
     cleaned: list[overlap.Counts] = []
     for patient, mask in _volumes(predictor, variables, source, rows, progress, check):
         truth = data.mask[patient]
-        raw.append(_counts(mask, truth))
+        raw.append(_counts(mask, truth, volumes))
         if clean:
-            channels = [cleanup(mask[..., k]) for k in range(mask.shape[-1])]
-            cleaned.append(_counts(np.stack(channels, -1), truth))
-    group = data.group[rows]
+            channels = [
+                cleanup(mask[0, ..., k] if volumes else mask[..., k]) for k in range(mask.shape[-1])
+            ]
+            after = np.stack(channels, -1)
+            cleaned.append(_counts(after[None] if volumes else after, truth, volumes))
+    # A row that is a volume is scored as one, whoever's it is.
+    group = np.arange(len(rows)) if volumes else data.group[rows]
+    names = [data.name(row) for row in rows] if volumes else data.groups
 
     def summary(parts: list[overlap.Counts]) -> dict[str, Any]:
         total = overlap.Counts(*(np.concatenate(c) for c in zip(*parts, strict=True)))
-        return overlap.summarize(total, group, empty=options.empty, names=data.groups)
+        return regions.summarize(total, group, data.info.classes, empty=options.empty, names=names)
 
     metrics = summary(raw)
     per_volume = metrics.pop("per_volume")
     if clean:
         after = summary(cleaned)
         for volume, other in zip(per_volume, after.pop("per_volume"), strict=True):
-            volume["dice_post"] = other["dice"]
+            volume |= {f"{k}_post": v for k, v in other.items() if k.split("_")[0] == "dice"}
         metrics |= {f"{k}_post": v for k, v in after.items() if not k.startswith("n_")}
+    if volumes:
+        metrics = {k: v for k, v in metrics.items() if "slice" not in k}
+        for volume in per_volume:
+            volume.pop("n_slices")
     return Scores(metrics, {"per_volume": per_volume})
 
 
@@ -93,9 +105,7 @@ def _classes(
     """Scores of single images with a class each."""
     bar = tqdm(total=len(rows), unit="image", desc="scoring", disable=not progress, file=sys.stderr)
     parts = []
-    for part, probability in predictor.batches(variables, source, rows):
-        if check is not None:
-            check()
+    for part, probability in predictor.batches(variables, source, rows, check=check):
         bar.update(len(part))
         parts.append(probability)
     bar.close()
@@ -113,15 +123,14 @@ def _volumes(
     progress: bool,
     check: Callable[[], None] | None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields (rows, masks [S H W K] bool) a patient at a time, though batches straddle patients."""
-    group = source.dataset.group[rows]
+    """Yields (rows, masks [S H W K] or [1 X Y Z K] bool) a volume at a time, though batches straddle patients."""
+    group = source.dataset.volume[rows]
     ends = (np.flatnonzero(np.diff(group)) + 1).tolist() + [len(rows)]
     held: list[np.ndarray] = []  # masks of the patient in hand
     first = start = 0  # its first row; the first row of the batch
-    bar = tqdm(total=len(rows), unit="slice", desc="scoring", disable=not progress, file=sys.stderr)
-    for part, probability in predictor.batches(variables, source, rows):
-        if check is not None:
-            check()
+    unit = "slice" if source.dataset.rank == 2 else "volume"
+    bar = tqdm(total=len(rows), unit=unit, desc="scoring", disable=not progress, file=sys.stderr)
+    for part, probability in predictor.batches(variables, source, rows, check=check):
         bar.update(len(part))
         masks = probability >= predictor.options.threshold
         while ends and ends[0] <= start + len(part):
@@ -134,10 +143,11 @@ def _volumes(
     bar.close()
 
 
-def _counts(mask: np.ndarray, truth: np.ndarray) -> overlap.Counts:
-    """Counts of [S C] for a patient's stacked slices, on the host: [S H W C] each."""
+def _counts(mask: np.ndarray, truth: np.ndarray, volumes: bool) -> overlap.Counts:
+    """Counts on the host: [S C] of a patient's stacked slices, [S H W C] each; [1 C] of a volume [1 X Y Z C]."""
     truth = truth > 0
-    tp = (mask & truth).sum((1, 2), dtype=np.int64)
+    space = (1, 2, 3) if volumes else (1, 2)
+    tp = (mask & truth).sum(space, dtype=np.int64)
     return overlap.Counts(
-        tp, mask.sum((1, 2), dtype=np.int64) - tp, truth.sum((1, 2), dtype=np.int64) - tp
+        tp, mask.sum(space, dtype=np.int64) - tp, truth.sum(space, dtype=np.int64) - tp
     )

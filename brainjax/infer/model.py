@@ -33,7 +33,7 @@ class Model:
             build(
                 self.config.infer,
                 lambda name: lookup(name, {"Inference": Inference}, "inference options"),
-            ),
+            ).for_training_patch(self.config.augment.get("patch", ())),
         )
 
     @classmethod

@@ -22,7 +22,8 @@ class Postprocess:
     The defaults change nothing. Attributes are the options of `keep_components`, and
 
     Attributes:
-        fill: fill the holes of each slice afterwards.
+        fill: fill holes afterwards.
+        per_slice: those of each slice; off, of the volume (see `fill_holes`).
     """
 
     min_voxels: int = 0
@@ -30,6 +31,7 @@ class Postprocess:
     keep_largest: bool = False
     connectivity: int = 26
     fill: bool = False
+    per_slice: bool = True
 
     def __post_init__(self) -> None:
         """Raises ConfigError for an option out of range."""
@@ -44,7 +46,7 @@ class Postprocess:
             keep_largest=self.keep_largest,
             connectivity=self.connectivity,
         )
-        return fill_holes(mask) if self.fill else mask
+        return fill_holes(mask, per_slice=self.per_slice) if self.fill else mask
 
 
 def keep_components(

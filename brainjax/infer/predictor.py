@@ -1,7 +1,7 @@
 """Images in, probabilities out: the one path by which every model is scored and used."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -11,6 +11,7 @@ import numpy as np
 
 from brainjax.data.source import Input, Source
 from brainjax.infer.postprocess import Postprocess
+from brainjax.infer.sliding import mirrors, sliding_window
 from brainjax.metrics import overlap
 from brainjax.preprocess.batch import prepare, restore
 from brainjax.types import ConfigError
@@ -23,8 +24,13 @@ class Inference:
     """How predictions are made, beyond the network itself.
 
     Attributes:
-        batch_size: slices at once; the last batch is padded to it, so that there is one compile.
+        batch_size: slices, or patches of a volume, at once; the last batch is padded to it, so that there is one
+            compile.
         tta: 'none', or 'flip': the mean of the probabilities of an image and its left-right mirror.
+        mirror: axes of a volume that 'flip' mirrors, in every combination; 0 is left-right.
+        patch: size of the patches that volumes are predicted in, in voxels; empty for that of training, or where
+            there was none for whole volumes.
+        overlap: share of a patch that its neighbours cover too (see `brainjax.infer.sliding`).
         threshold: probability at and above which a pixel is called tumour.
         empty: worth of a metric where prediction and truth are both empty: 'one', 'zero' or 'skip'.
         temperature: of a classifier's softmax (Guo et al. 2017, arXiv:1706.04599): above 1 its probabilities are
@@ -35,6 +41,9 @@ class Inference:
 
     batch_size: int = 16
     tta: str = "none"
+    mirror: tuple[int, ...] = (0,)
+    patch: tuple[int, ...] = ()
+    overlap: float = 0.5
     threshold: float = 0.5
     empty: str = "one"
     temperature: float = 1.0
@@ -54,6 +63,16 @@ class Inference:
                 )
         if self.batch_size < 1:
             raise ConfigError(f"--config.infer.batch_size must be 1 or more, got {self.batch_size}")
+        if not 0 <= self.overlap < 1:
+            raise ConfigError(
+                f"--config.infer.overlap must be 0 or more and below 1, got {self.overlap}"
+            )
+        for field in ("mirror", "patch"):
+            object.__setattr__(self, field, tuple(getattr(self, field)))
+        if not set(self.mirror) <= {0, 1, 2}:
+            raise ConfigError(f"--config.infer.mirror={self.mirror}; name axes out of 0, 1, 2")
+        if self.patch and (len(self.patch) != 3 or min(self.patch) < 1):
+            raise ConfigError(f"--config.infer.patch={self.patch}; give three sizes above 0")
         if not 0 < self.threshold < 1:
             raise ConfigError(
                 f"--config.infer.threshold must be between 0 and 1, got {self.threshold}"
@@ -63,6 +82,10 @@ class Inference:
                 f"--config.infer.temperature must be above 0, got {self.temperature}; use 1.0 for none"
             )
         self.postprocess()  # which checks its own
+
+    def for_training_patch(self, patch: Sequence[int]) -> "Inference":
+        """These options with the size of the training patches, unless they have one of their own."""
+        return self if self.patch else dataclasses.replace(self, patch=tuple(patch))
 
     def postprocess(self) -> Postprocess:
         """The clean-up that these options describe."""
@@ -94,7 +117,7 @@ class Predictor:
         return Predictor(self.model, self.input, dataclasses.replace(self.options, **changes))
 
     def _probabilities(self, variables: Any, raw: dict[str, jax.Array]) -> jax.Array:
-        native = raw["image"].shape[1:3]
+        native = raw["image"].shape[1:-1]
         image = prepare(raw, self.input.size)["image"]
 
         def once(image: jax.Array) -> jax.Array:
@@ -103,11 +126,20 @@ class Predictor:
         logits = once(image)
         if logits.ndim == 2:
             return self._classes(logits, once, image)
+        total = nn.sigmoid(restore(logits, native))
+        flips = self._flips(len(native))
+        for axes in flips:
+            mirrored = jnp.flip(once(jnp.flip(image, axes)), axes)
+            total = total + nn.sigmoid(restore(mirrored, native))
+        return total / (1 + len(flips))
+
+    def _flips(self, rank: int) -> list[tuple[int, ...]]:
+        """Axes of a batch to be mirrored together, in turn."""
         if self.options.tta == "none":
-            return nn.sigmoid(restore(logits, native))
-        mirrored = jnp.flip(once(jnp.flip(image, axis=2)), axis=2)
-        both = [nn.sigmoid(restore(x, native)) for x in (logits, mirrored)]
-        return (both[0] + both[1]) / 2
+            return []
+        if rank == 2:
+            return [(2,)]  # W
+        return [tuple(axis + 1 for axis in axes) for axes in mirrors(self.options.mirror)[1:]]
 
     def _classes(self, logits: jax.Array, once: Any, image: jax.Array) -> jax.Array:
         """Probabilities [B K] of classes that exclude one another."""
@@ -117,30 +149,77 @@ class Predictor:
             log_p = jnp.logaddexp(log_p, mirrored) - jnp.log(2.0)
         return nn.softmax(log_p / self.options.temperature)
 
+    def warm(self, variables: Any, source: Source) -> None:
+        """Compiles what `batches` will use, on the first row."""
+        if source.dataset.rank == 2:
+            next(self.batches(variables, source, np.zeros(1, np.int64)))
+            return
+        raw = self._raw(source, np.zeros(1, np.int64))
+        corner = tuple(slice(p) for p in self._patch(raw["image"].shape[1:-1]))
+        self._sliding(variables, {**raw, "image": raw["image"][:, *corner]})
+
     def batches(
-        self, variables: Any, source: Source, rows: np.ndarray
+        self,
+        variables: Any,
+        source: Source,
+        rows: np.ndarray,
+        *,
+        check: Callable[[], None] | None = None,
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yields (rows [b], probabilities [b H W K], or [b K] of classes, float32) over `rows`, padding left out.
+        """Yields (rows [b], probabilities [b *spatial K], or [b K] of classes, float32) over `rows`, padding left out.
+
+        Of volumes one at a time, b = 1.
 
         Args:
             variables: the network's.
             source: the dataset.
             rows: [n] row numbers, in any order.
+            check: called whenever the network has run; what it raises ends the prediction.
         """
+        if source.dataset.rank == 3:
+            for row in rows:
+                raw = self._raw(source, np.array([row]))
+                yield np.array([row]), self._sliding(variables, raw, check)[None]
+            return
         size = self.options.batch_size
         for first in range(0, len(rows), size):
             part = rows[first : first + size]
             padded = np.full(size, -1, np.int64)
             padded[: len(part)] = part
-            raw = {k: v for k, v in source.gather(padded).items() if k != source.dataset.target}
-            yield part, np.asarray(self._compiled(variables, raw))[: len(part)]
+            found = np.asarray(self._compiled(variables, self._raw(source, padded)))
+            if check is not None:
+                check()
+            yield part, found[: len(part)]
+
+    @staticmethod
+    def _raw(source: Source, rows: np.ndarray) -> dict[str, Any]:
+        """The raw batch without the truth."""
+        return {k: v for k, v in source.gather(rows).items() if k != source.dataset.target}
+
+    def _patch(self, native: tuple[int, ...]) -> tuple[int, ...]:
+        return self.options.patch or native
+
+    def _sliding(
+        self, variables: Any, raw: dict[str, Any], check: Callable[[], None] | None = None
+    ) -> np.ndarray:
+        """[X Y Z K] float32 of a raw batch of one volume."""
+        size = self.options.batch_size
+        whole = {k: np.repeat(v, size, axis=0) for k, v in raw.items() if k != "image"}
+        return sliding_window(
+            lambda patches: self._compiled(variables, {**whole, "image": patches}),
+            raw["image"][0],
+            self._patch(raw["image"].shape[1:-1]),
+            overlap=self.options.overlap,
+            batch_size=size,
+            check=check,
+        )
 
     def probabilities(self, variables: Any, source: Source, rows: np.ndarray) -> np.ndarray:
-        """[n H W K] float32 on the native grid, for a few rows (a patient's, say); or [n K]."""
+        """[n *spatial K] float32 on the native grid, for a few rows (a patient's, say); or [n K]."""
         return np.concatenate([p for _, p in self.batches(variables, source, rows)])
 
     def masks(self, variables: Any, source: Source, rows: np.ndarray) -> np.ndarray:
-        """[n H W K] bool on the native grid, before any clean-up."""
+        """[n *spatial K] bool on the native grid, before any clean-up."""
         threshold = self.options.threshold
         parts = [p >= threshold for _, p in self.batches(variables, source, rows)]
         return np.concatenate(parts)

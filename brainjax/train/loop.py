@@ -188,7 +188,7 @@ class Trainer:
         # decided between saves that the record does not hold.
         if len(self.split.val):
             # Compiled before there is a step to lose: a request to stop cannot interrupt a compile.
-            next(self.predictor.batches(self.averaged, self.source, self.split.val[:1]))
+            self.predictor.warm(self.averaged, self.source)
         if self._due(start):
             self._conclude(start, log, bar, stop)
         options, waiting = self.options, None

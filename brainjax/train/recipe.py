@@ -43,7 +43,7 @@ def targets() -> dict[str, Callable[[str], Any]]:
         "data": datasets.get,
         "split": lambda name: lookup(name, SPLITS, "split"),
         "input": lambda name: lookup(name, {"Input": Input}, "input"),
-        "augment": lambda name: lookup(name, {"Augment": augment.Augment}, "augmentation"),
+        "augment": augment.get,
         "model": models.get,
         "loss": losses.get,
         "optimizer": optim.get,
@@ -88,33 +88,43 @@ class Recipe:
         return Source(dataset, self.input.context, self.input.normalize)
 
     def batch_shape(self, dataset: Dataset) -> tuple[int, ...]:
-        """[B h w C*context], the network's input in training.
+        """[B h w C*context] or [B x y z C], the network's input in training.
 
         Raises:
             ConfigError: the working grid is finer than the images, or network, loss or augmentation cannot
                 take what they would get. Nothing is compiled to find out.
         """
-        height, width, channels = dataset.image.shape[1:]
-        size = working_size(self.input.size, (height, width))
-        if size[0] > height or size[1] > width:
+        *native, channels = dataset.image.shape[1:]
+        if self.input.size and dataset.rank == 3:
+            raise ConfigError(
+                f"--config.input.size={self.input.size} is for slices; volumes keep their grid: set it to 0"
+            )
+        size = working_size(self.input.size, tuple(native))
+        if any(s > n for s, n in zip(size, native, strict=True)):
             raise ConfigError(
                 f"--config.input.size={self.input.size} is larger than the images, "
-                f"{height} x {width}; use {min(height, width)} or less"
+                f"{' x '.join(map(str, native))}; use {min(native)} or less"
             )
-        shape = (self.train.batch_size, *size, channels * self.input.context)
-        image = jax.ShapeDtypeStruct(shape, jnp.float32)
+        stored = (self.train.batch_size, *size, channels * self.input.context)
         labels = dataset.target == "label"
-        classes = dataset.truth.shape[-1]
-        truth = shape[:1] if labels else shape[:-1]
-        target = jax.ShapeDtypeStruct((*truth, classes), jnp.float32)
         key = jax.eval_shape(lambda: jax.random.key(0))
-        keys = jax.ShapeDtypeStruct(shape[:1], key.dtype)
-        mask = jax.ShapeDtypeStruct((*shape[:-1], 0 if labels else classes), jnp.float32)
-        jax.eval_shape(self.augment.batch, keys, image, mask)
-        if self.train.monitor not in _monitors(labels):
+        keys = jax.ShapeDtypeStruct(stored[:1], key.dtype)
+        mask = (*stored[:-1], 0 if labels else dataset.truth.shape[-1])
+        # What the network gets is the augmentation's to say: a patch, or another grid altogether.
+        image, mask = jax.eval_shape(
+            self.augment.batch,
+            *(keys, jax.ShapeDtypeStruct(stored, jnp.float32)),
+            jax.ShapeDtypeStruct(mask, jnp.float32),
+        )
+        shape, target = image.shape, mask
+        if labels:
+            target = jax.ShapeDtypeStruct((*shape[:1], dataset.truth.shape[-1]), jnp.float32)
+        classes = target.shape[-1]
+        known = _monitors(labels, dataset.rank)
+        if self.train.monitor not in known:
             raise ConfigError(
                 f"--config.train.monitor={self.train.monitor} is no score of {dataset.info.name}: "
-                f"{nearest(self.train.monitor, _monitors(labels))}"
+                f"{nearest(self.train.monitor, known)}"
             )
         try:
             logits, _ = jax.eval_shape(
@@ -165,7 +175,7 @@ def make_recipe(config: ConfigDict) -> Recipe:
             f"unknown --config.input.normalize={input.normalize}; choose one of "
             f"{', '.join(normalize.METHODS)}"
         )
-    known = [*_monitors(labels=False), *_monitors(labels=True)]
+    known = [*_monitors(labels=False), *_monitors(labels=True)]  # those of volumes are among them
     if train.monitor not in known:
         raise ConfigError(
             f"unknown --config.train.monitor={train.monitor}: {nearest(train.monitor, known)}"
@@ -177,6 +187,8 @@ def make_recipe(config: ConfigDict) -> Recipe:
             "--config.input.feed=tfdata needs tensorflow: pip install tensorflow-cpu, or choose memory"
         )
     chosen = {k: v for k, v in config.optimizer.items() if k != "name"}
+    made = build(config.augment, get["augment"])
+    infer = build(config.infer, get["infer"]).for_training_patch(getattr(made, "patch", ()))
     shape = {k: v for k, v in config.schedule.items() if k != "name"}
     if "steps" in shape:
         raise ConfigError("the schedule's length is that of the run: set --config.train.steps")
@@ -186,8 +198,8 @@ def make_recipe(config: ConfigDict) -> Recipe:
         split=bind(config.split, get["split"]),
         input=input,
         train=train,
-        infer=build(config.infer, get["infer"]),
-        augment=build(config.augment, get["augment"]),
+        infer=infer,
+        augment=made,
         model=build(config.model, get["model"], **_axis(config.model, train.parallel)),
         plain_model=build(config.model, get["model"]),
         loss=bind(config.loss, get["loss"]),
@@ -201,13 +213,14 @@ def _axis(section: ConfigDict, how: str) -> dict[str, str | None]:
     return {"axis_name": parallel.axis_name(how)} if "axis_name" in known else {}
 
 
-def _monitors(labels: bool) -> list[str]:
-    """The validation metrics of which more is better, of labels or of masks."""
+def _monitors(labels: bool, rank: int = 2) -> list[str]:
+    """The validation metrics of which more is better, of labels or of masks of slices or volumes."""
     if labels:
         return ["accuracy", "balanced_accuracy", "f1_macro", "auroc_macro"]
     one = overlap.Counts(*np.ones((3, 1, 1), np.int64))
     found = overlap.summarize(one, np.zeros(1, np.int64))
-    return [k for k in found if not k.startswith("n_") and k != "per_volume" and "_std" not in k]
+    known = [k for k in found if not k.startswith("n_") and k != "per_volume" and "_std" not in k]
+    return [k for k in known if rank == 2 or "_slice_" not in k]
 
 
 def _by(x: jax.ShapeDtypeStruct) -> str:

@@ -1,0 +1,138 @@
+"""A network of a fixed input size moved over a volume of any size: overlapping patches, blended by a Gaussian.
+
+The middle of a patch sees the most of its surroundings, so it counts more than the borders (nnU-Net, Isensee et al.
+2021, https://doi.org/10.1038/s41592-020-01008-z, online methods). Patches are cut and added up on the host, so that the
+compiled network knows one shape, whatever the volume's, and the device holds no more than a batch of patches.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from brainjax.types import ConfigError, check_shape
+
+_SIGMA = 1 / 8  # of the Gaussian, as a share of the patch's edge; nnU-Net's
+_LEAST = (
+    1e-3  # weight at the corners, so that a patch alone at a volume's corner keeps its precision
+)
+
+
+def sliding_window(
+    predict: Callable[[np.ndarray], Any],
+    volume: np.ndarray,
+    patch: Sequence[int],
+    *,
+    overlap: float = 0.5,
+    batch_size: int = 1,
+    check: Callable[[], None] | None = None,
+) -> np.ndarray:
+    """Predicts a volume patch by patch.
+
+    Beyond the volume itself and the result this holds two batches of patches.
+
+    Args:
+        predict: [b x y z C] -> [b x y z K] float, of patches, best jitted; whatever it gives is averaged.
+        volume: [X Y Z C] of any dtype; where it is smaller than the patch, its border is repeated.
+        patch: x, y, z in voxels.
+        overlap: share of a patch's edge that its neighbour covers too, in [0, 1); a little more where that makes them
+            end with the volume.
+        batch_size: patches at once, b; the last batch is filled up with copies.
+        check: called after every batch; what it raises ends the prediction.
+
+    Returns:
+        [X Y Z K] float32.
+
+    Raises:
+        ConfigError: a patch or overlap that cannot be.
+    """
+    check_shape("volume", volume, (None,) * (len(patch) + 1))
+    size = tuple(int(p) for p in patch)
+    if min(size) < 1 or not 0 <= overlap < 1 or batch_size < 1:
+        raise ConfigError(
+            f"--config.infer patch={size}, overlap={overlap} and batch_size={batch_size} make no sliding window; use "
+            f"sizes above 0, an overlap in [0, 1) and a batch of 1 or more"
+        )
+    native = volume.shape[:-1]
+    missing = [max(p - s, 0) for p, s in zip(size, native, strict=True)]
+    around = [(m // 2, m - m // 2) for m in missing]
+    if any(missing):
+        volume = np.pad(volume, [*around, (0, 0)], mode="edge")
+    begins = [starts(s, p, overlap) for s, p in zip(volume.shape[:-1], size, strict=True)]
+    places = list(itertools.product(*begins))
+    blend = [_gaussian(p) for p in size]
+    weight = _outer(blend).astype(np.float32)
+
+    total = None
+    for part, found in _ahead(predict, volume, size, places, batch_size):
+        if total is None:
+            total = np.zeros((*volume.shape[:-1], found.shape[-1]), np.float32)
+        for place, one in zip(part, found, strict=False):
+            total[_window(place, size)] += weight[..., None] * one
+        if check is not None:
+            check()
+    # Patches lie on a grid and the Gaussian is a product, so the sum of the weights is a product of sums along the axes.
+    for axis, (length, first, line) in enumerate(
+        zip(volume.shape[:-1], begins, blend, strict=True)
+    ):
+        covered = np.zeros(length)
+        for begin in first:
+            covered[begin : begin + len(line)] += line
+        lift = [1] * total.ndim
+        lift[axis] = length
+        total *= (1 / covered).astype(np.float32).reshape(lift)
+    inner = tuple(slice(low, low + n) for (low, _), n in zip(around, native, strict=True))
+    return total[inner]
+
+
+def starts(length: int, patch: int, overlap: float) -> list[int]:
+    """First voxels of patches along an axis: from one end to the other, evenly, at least so much overlap."""
+    most = max(1, math.floor(patch * (1 - overlap)))
+    count = -(-(length - patch) // most) + 1
+    return [round(i * (length - patch) / max(count - 1, 1)) for i in range(count)]
+
+
+def mirrors(axes: Sequence[int]) -> list[tuple[int, ...]]:
+    """Every combination of `axes`, the empty one first: what mirror averaging flips in turn."""
+    ranked = sorted(set(axes))
+    return [c for n in range(len(ranked) + 1) for c in itertools.combinations(ranked, n)]
+
+
+def _ahead(
+    predict: Callable[[np.ndarray], Any],
+    volume: np.ndarray,
+    size: tuple[int, ...],
+    places: list[tuple[int, ...]],
+    batch_size: int,
+) -> Iterator[tuple[list[tuple[int, ...]], np.ndarray]]:
+    """Yields (places, what was predicted there); the device has the next batch while the host adds this one up."""
+    waiting = None
+    for first in range(0, len(places), batch_size):
+        part = places[first : first + batch_size]
+        filled = part + part[-1:] * (batch_size - len(part))
+        begun = part, predict(np.stack([volume[_window(place, size)] for place in filled]))
+        if waiting is not None:
+            yield waiting[0], np.asarray(waiting[1])
+        waiting = begun
+    if waiting is not None:
+        yield waiting[0], np.asarray(waiting[1])
+
+
+def _window(place: tuple[int, ...], size: tuple[int, ...]) -> tuple[slice, ...]:
+    return tuple(slice(start, start + n) for start, n in zip(place, size, strict=True))
+
+
+def _gaussian(length: int) -> np.ndarray:
+    """Weights along an axis, 1 in the middle; their product over the axes is nowhere below `_LEAST`."""
+    offset = (np.arange(length) - (length - 1) / 2) / (length * _SIGMA)
+    return np.maximum(np.exp(-0.5 * offset**2), _LEAST ** (1 / 3))
+
+
+def _outer(lines: Sequence[np.ndarray]) -> np.ndarray:
+    """[l], [m], [n] -> [l m n], their products."""
+    total = np.ones(())
+    for line in lines:
+        total = total[..., None] * line
+    return total
