@@ -8,6 +8,7 @@ import gzip
 import io
 import math
 import os
+import warnings
 import zlib
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -141,7 +142,9 @@ def _header(stream: BinaryIO, size: float) -> tuple[Any, Grid, tuple[int, ...], 
 def _parse(block: bytes, stream: BinaryIO) -> tuple[Any, list[str]]:
     """nibabel's header, whatever the format, and what nibabel repaired in it."""
     first = {int.from_bytes(block[:4], order) for order in ("little", "big")}
-    if 348 in first and block[344:348] == b"n+1\0":
+    if first & {348, 540} and len(block) < Nifti1Header.template_dtype.itemsize:
+        raise DataError("truncated within its header; copy or download it again")
+    elif 348 in first and block[344:348] == b"n+1\0":
         kind = Nifti1Header
     elif 540 in first and block[4:8] == b"n+2\0":
         kind = Nifti2Header
@@ -175,7 +178,9 @@ def _with_extensions(header: Any, read: bytes, stream: BinaryIO, notes: list[str
         return header
     block = io.BytesIO(header.binaryblock + read[: end - start])
     try:
-        return type(header).from_fileobj(block, endianness=header.endianness, check=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of lengths that are no multiple of 16
+            return type(header).from_fileobj(block, endianness=header.endianness, check=False)
     except Exception:  # of as many types as there are kinds of extensions
         notes.append("its header extensions are damaged and were left out")
         return header

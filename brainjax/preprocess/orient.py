@@ -54,7 +54,7 @@ def turn_to(grid: Grid, codes: str = "RAS") -> Turn:
         ConfigError: `codes` are not three directions, one each of LR, AP and IS.
     """
     codes = codes.upper()
-    if sorted(min(pair) for pair in _PAIRS if len(set(pair) & set(codes)) == 1) != ["A", "I", "L"]:
+    if len(codes) != 3 or any(len(set(pair) & set(codes)) != 1 for pair in ("LR", "AP", "IS")):
         raise ConfigError(
             f"orientation {codes!r} is not one each of L or R, A or P, I or S; try RAS"
         )
@@ -63,9 +63,6 @@ def turn_to(grid: Grid, codes: str = "RAS") -> Turn:
     )
     axes = np.argsort(change[:, 0])
     return Turn(tuple(axes.tolist()), tuple((change[axes, 1] == -1).tolist()))
-
-
-_PAIRS = ("LR", "AP", "IS")
 
 
 def reorient(volume: Volume, codes: str = "RAS") -> Volume:
