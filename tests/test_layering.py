@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "synth": BASE | {"preprocess"},
     "datasets": BASE | {"io", "preprocess", "synth"},
     "data": BASE | {"datasets", "preprocess"},
-    "augment": BASE,
+    "augment": BASE | {"synth"},
     "models": BASE,
     "losses": BASE,
     "optim": BASE,

@@ -31,6 +31,7 @@ INFO = DatasetInfo(
         "Medical Image Analysis 86 (2023) 102789"
     ),
     spacing_mm=(1.0, 1.0, 1.0),
+    task="strip",
 )
 BOX = (192, 240, 240)  # voxels of 1 mm about the brain's middle: a head to the chin
 _LEAST = 100.0  # ml of brain; less is no map of a head
