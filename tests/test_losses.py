@@ -6,19 +6,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
 
 from brainjax import losses
+from brainjax.losses.distance import distance_map
 from brainjax.types import ConfigError
 
 CLASSIFICATION = ("softmax_ce", "kl_divergence", "categorical_hinge")
 SEGMENTATION = tuple(n for n in losses.__all__ if n not in CLASSIFICATION)
-SOFTMAX = ("dice", "jaccard", "tversky", "generalised_dice", "focal")
+SOFTMAX = ("dice", "jaccard", "tversky", "generalised_dice", "focal", "dice_focal", "mse")
+OVERLAP = ("dice", "jaccard", "tversky", "generalised_dice")
 
 # Every loss, in each of its activations: (name, options, channels).
 CASES = [(n, {}, 1) for n in SEGMENTATION]
 CASES += [(n, {}, 3) for n in losses.__all__]
 CASES += [(n, {"activation": "softmax"}, 3) for n in (*SOFTMAX, "categorical_hinge")]
-CASES += [(n, {"smooth": 0.0}, 1) for n in ("dice", "jaccard", "tversky", "generalised_dice")]
+CASES += [(n, {"smooth": 0.0}, 1) for n in OVERLAP]
 CASES += [
     ("dice", {"squared": True}, 1),
     ("dice", {"background": False, "activation": "softmax"}, 3),
@@ -26,6 +31,8 @@ CASES += [
     ("softmax_ce", {"label_smoothing": 0.1}, 3),
     ("focal", {"gamma": 0.5, "alpha": None}, 1),
     ("focal", {"gamma": 0.5, "activation": "softmax"}, 3),
+    ("dice_focal", {"weight": 2.0, "background": False, "activation": "softmax"}, 3),
+    ("signed_distance", {"radius": 2.0, "spacing": (0.5, 1.5)}, 1),
 ]
 each_case = pytest.mark.parametrize(
     ("name", "options", "channels"), CASES, ids=lambda v: str(v).replace(" ", "")
@@ -46,6 +53,13 @@ def draw(name, options, channels, seed=0, scale=2.0):
     else:
         target = rng.random(shape) < 0.4
     return logits, target.astype(np.float32)
+
+
+def ideal(name, options, target):
+    """The logits that no others beat."""
+    if name == "signed_distance":
+        return np.asarray(distance_map(target, **options))
+    return (2 * target - 1) * 1e4
 
 
 def sigmoid(x):
@@ -104,14 +118,14 @@ def test_a_step_against_the_gradient_lowers_it(name, options, channels):
 @each_case
 def test_confident_and_right_is_best_and_nothing_overflows(name, options, channels):
     logits, target = draw(name, options, channels, seed=1)
-    right = (2 * target - 1) * 1e4
+    right = ideal(name, options, target)
     best, grad = evaluate(name, options, right, target)
     assert np.isfinite(grad).all()
     floor = {"label_smoothing": 0.1}.items() <= options.items()
     if not floor:  # smoothed labels punish infinite confidence
         np.testing.assert_allclose(best, 0.0, atol=1e-5)
         assert (best <= evaluate(name, options, logits, target)[0]).all()
-    worst, grad = evaluate(name, options, -right, target)
+    worst, grad = evaluate(name, options, (1 - 2 * target) * 1e4, target)
     assert np.isfinite(worst).all() and np.isfinite(grad).all()
     if not floor:
         assert (worst > best).all()
@@ -130,7 +144,7 @@ def test_bfloat16_logits_are_computed_in_float32(name, options, channels):
 
 
 @pytest.mark.parametrize("smooth", [0.0, 1.0])
-@pytest.mark.parametrize("name", ["dice", "jaccard", "tversky", "generalised_dice"])
+@pytest.mark.parametrize("name", OVERLAP)
 @pytest.mark.parametrize("level", [-1e4, -100.0, -87.0, -30.0, 0.0, 1e4])
 def test_empty_mask_is_finite(name, level, smooth):
     logits = np.full((4, 5, 6, 1), level, np.float32)
@@ -281,10 +295,79 @@ def test_bce_dice_is_the_weighted_sum():
     np.testing.assert_allclose(value, parts[0] + 2.5 * parts[1], rtol=1e-6)
 
 
+def test_dice_focal_is_the_weighted_sum():
+    options = {"activation": "softmax"}
+    logits, target = draw("dice_focal", options, 3)
+    parts = losses.dice(logits, target, **options), losses.focal(logits, target, **options)
+    value, _ = evaluate("dice_focal", options | {"weight": 0.5}, logits, target)
+    np.testing.assert_allclose(value, parts[0] + 0.5 * parts[1], rtol=1e-6)
+
+
+def test_mse():
+    logits, target = draw("mse", {}, 3)
+    expected = ((sigmoid(logits) - target) ** 2).mean((1, 2, 3))
+    np.testing.assert_allclose(evaluate("mse", {}, logits, target)[0], expected, rtol=1e-5)
+    options = {"activation": "softmax"}
+    expected = ((softmax(logits) - target) ** 2).mean((1, 2, 3))
+    np.testing.assert_allclose(evaluate("mse", options, logits, target)[0], expected, rtol=1e-5)
+
+
+def truncated_distances(mask, radius, spacing):
+    """Of one mask [*spatial] bool, by scipy's exact transform over the whole grid."""
+
+    def to(other):
+        found = ndimage.distance_transform_edt(~other, sampling=spacing)
+        return found - min(spacing) / 2 if other.any() else np.full(mask.shape, np.inf)
+
+    return np.clip(np.where(mask, to(~mask), -to(mask)), -radius, radius)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    share=st.sampled_from([0.0, 0.02, 0.5, 0.98, 1.0]),
+    geometry=st.sampled_from(
+        [(3.0, (1.0, 1.0, 1.0)), (5.0, (1.0, 1.0, 1.0)), (4.0, (0.7, 1.0, 3.0)), (2.0, (2, 5, 1))]
+    ),
+)
+def test_distance_map_is_the_exact_transform_truncated(seed, share, geometry):
+    radius, spacing = geometry
+    masks = np.random.default_rng(seed).random((2, 9, 7, 6, 1)) < share
+    found = _distance_map(masks, radius, spacing)
+    for mask, distance in zip(masks[..., 0], found[..., 0], strict=True):
+        np.testing.assert_allclose(
+            distance, truncated_distances(mask, radius, spacing), atol=1e-5, rtol=1e-6
+        )
+    np.testing.assert_array_equal(found >= 0, masks)  # sigmoid(distance) >= 0.5 is the mask
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _distance_map(mask, radius, spacing):
+    return distance_map(mask, radius=radius, spacing=spacing)
+
+
+def test_distance_grows_by_the_spacing_across_the_surface():
+    mask = (np.arange(8) < 4)[None, :, None]
+    found = distance_map(mask, radius=5.0, spacing=2.0)[0, :, 0]
+    np.testing.assert_allclose(found, [5, 5, 3, 1, -1, -3, -5, -5])
+
+
+def test_signed_distance_is_of_the_distance_and_free_beyond_the_radius():
+    _, target = draw("signed_distance", {}, 2)
+    goal = np.asarray(distance_map(target, radius=0.75))
+    off = goal + np.random.default_rng(6).uniform(-1, 1, goal.shape).astype(np.float32)
+    error = off - goal
+    error[(goal == 0.75) & (error > 0) | (goal == -0.75) & (error < 0)] = 0
+    assert (error != off - goal).any()
+    value, grad = evaluate("signed_distance", {"radius": 0.75}, off, target)
+    np.testing.assert_allclose(value, (error**2).mean((1, 2, 3)), rtol=1e-5)
+    np.testing.assert_allclose(grad, 2 * error / error[0].size, rtol=1e-4, atol=1e-8)
+
+
 def test_volumes_are_slices_laid_end_to_end():
     logits, target = draw("dice", {}, 3)
     volume = (4, 5, 3, 2, 3)
-    for name in SEGMENTATION:
+    for name in set(SEGMENTATION) - {"signed_distance"}:  # which knows where voxels are
         loss = losses.get(name)
         np.testing.assert_allclose(
             loss(logits.reshape(volume), target.reshape(volume)), loss(logits, target), rtol=1e-6
@@ -323,5 +406,10 @@ def test_wrong_shapes_and_options():
         losses.dice(one, one, background=False)
     with pytest.raises(ConfigError, match="two classes"):
         losses.softmax_ce(one, one)
+    for options in ({"radius": 0.0}, {"spacing": -1.0}, {"spacing": (1.0, float("nan"))}):
+        with pytest.raises(ConfigError, match="above 0"):
+            losses.signed_distance(jnp.zeros((2, 4, 4, 1)), jnp.zeros((2, 4, 4, 1)), **options)
+    with pytest.raises(ConfigError, match="one an axis"):
+        losses.signed_distance(one, one, spacing=(1.0, 1.0))
     with pytest.raises(ConfigError, match="'linear' or 'softmax'"):
         losses.categorical_hinge(three, three, activation="sigmoid")

@@ -1,7 +1,8 @@
-"""Post-processing of one patient's stacked masks, in 3D: drop specks, fill holes, hysteresis.
+"""Post-processing of a volume's mask, or of a patient's stacked slices: drop specks, fill holes, hysteresis.
 
-All functions take and return [S H W] bool (S slices, in order of position) and never turn an empty
-mask into a non-empty one. Sizes are in voxels of the grid the mask is on.
+All functions take and return [S H W] bool (S slices, in order of position; or any volume's X Y Z) and never turn an
+empty mask into a non-empty one. Sizes are in voxels of the grid the mask is on. The work is done in the box that
+holds the mask, mostly a small part of the grid.
 """
 
 import dataclasses
@@ -9,10 +10,8 @@ import dataclasses
 import numpy as np
 from scipy import ndimage
 
+from brainjax.metrics.components import STEPS, Box, bounding_box, crop, label
 from brainjax.types import ConfigError
-
-# Voxels count as touching when they share a face (6), also an edge (18), also a corner (26).
-_RANK = {6: 1, 18: 2, 26: 3}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,8 +21,8 @@ class Postprocess:
     The defaults change nothing. Attributes are the options of `keep_components`, and
 
     Attributes:
-        fill: fill holes afterwards.
-        per_slice: those of each slice; off, of the volume (see `fill_holes`).
+        fill: fill the holes afterwards.
+        per_slice: of each slice; False for what is enclosed in 3D alone.
     """
 
     min_voxels: int = 0
@@ -74,15 +73,16 @@ def keep_components(
     """
     _check_options(min_voxels, min_fraction, connectivity)
     mask = _as_volume(mask)
-    if not mask.any() or not (min_voxels > 1 or min_fraction > 0 or keep_largest):
+    box = bounding_box(mask)
+    if box is None or not (min_voxels > 1 or min_fraction > 0 or keep_largest):
         return mask.copy()
-    label, sizes = _components(mask, connectivity)
+    component, sizes = _components(crop(mask, box), connectivity)
     largest = int(sizes.argmax())
     keep = (sizes >= min_voxels) & (sizes >= min_fraction * sizes[largest])
     if keep_largest:
         keep &= np.arange(len(sizes)) == largest
     keep[0] = False  # the background
-    return keep[label]
+    return _placed(keep[component], box, mask.shape)
 
 
 def fill_holes(mask: np.ndarray, *, per_slice: bool = True) -> np.ndarray:
@@ -98,18 +98,21 @@ def fill_holes(mask: np.ndarray, *, per_slice: bool = True) -> np.ndarray:
         [S H W] bool, a superset of `mask`; empty when `mask` is.
     """
     mask = _as_volume(mask)
-    if not mask.any():
+    box = bounding_box(mask)
+    if box is None:
         return mask.copy()
+    # All beyond the box is background, and of one piece: what reaches a face of the box reaches out.
+    inside = crop(mask, box)
     # Background leaks through faces only, so that a mask joined at corners still encloses.
     structure = ndimage.generate_binary_structure(3, 1)
     if per_slice:
         structure[0] = structure[2] = False
-    label, n = ndimage.label(~mask, structure)
+    gap, n = ndimage.label(~inside, structure)
     outside = np.zeros(n + 1, bool)
     for axis in (1, 2) if per_slice else (0, 1, 2):
-        outside[label.take([0, -1], axis)] = True
+        outside[gap.take([0, -1], axis)] = True
     outside[0] = True  # the mask itself is no hole
-    return mask | ~outside[label]
+    return _placed(inside | ~outside[gap], box, mask.shape)
 
 
 def hysteresis(prob: np.ndarray, low: float, high: float, *, connectivity: int = 26) -> np.ndarray:
@@ -134,20 +137,28 @@ def hysteresis(prob: np.ndarray, low: float, high: float, *, connectivity: int =
     if not low <= high:
         raise ConfigError(f"hysteresis needs low <= high, got low={low}, high={high}")
     weak = _as_volume(prob > low)
-    if not weak.any():
+    box = bounding_box(weak)
+    if box is None:
         return weak
-    label, sizes = _components(weak, connectivity)
-    keep = np.zeros(len(sizes), bool)
-    keep[label[prob > high]] = True
-    return keep[label]
+    component, n = label(crop(weak, box), connectivity)
+    keep = np.zeros(n + 1, bool)
+    keep[component[prob[box] > high]] = True
+    return _placed(keep[component], box, weak.shape)
 
 
 def _components(mask: np.ndarray, connectivity: int) -> tuple[np.ndarray, np.ndarray]:
     """Labels [S H W], 0 for background, and voxels per label, with 0 for the background."""
-    label, n = ndimage.label(mask, ndimage.generate_binary_structure(3, _RANK[connectivity]))
-    sizes = np.bincount(label.ravel(), minlength=n + 1)
+    component, n = label(mask, connectivity)
+    sizes = np.bincount(component.ravel(), minlength=n + 1)
     sizes[0] = 0
-    return label, sizes
+    return component, sizes
+
+
+def _placed(part: np.ndarray, box: Box, shape: tuple[int, ...]) -> np.ndarray:
+    """A part back in its place on the grid, with nothing around it."""
+    out = np.zeros(shape, bool)
+    out[box] = part
+    return out
 
 
 def _as_volume(mask: np.ndarray) -> np.ndarray:
@@ -162,5 +173,5 @@ def _check_options(min_voxels: int, min_fraction: float, connectivity: int) -> N
         raise ConfigError(f"min_voxels must be 0 or above, got {min_voxels}")
     if not 0.0 <= min_fraction <= 1.0:
         raise ConfigError(f"min_fraction must be in [0, 1], got {min_fraction}")
-    if connectivity not in _RANK:
+    if connectivity not in STEPS:
         raise ConfigError(f"connectivity must be 6, 18 or 26, got {connectivity}")

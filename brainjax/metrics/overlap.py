@@ -128,6 +128,23 @@ def per_group(counts: Counts, group_ids: Any, valid: Any | None = None) -> dict[
     return {int(g): Counts(*(s[i] for s in sums)) for i, g in enumerate(unique)}
 
 
+def each(counts: Counts, *, empty: str = "one") -> dict[str, list[float | None]]:
+    """All four metrics of every example, on the host in float64.
+
+    Args:
+        counts: of [N] integers.
+        empty: 'one', 'zero' or 'skip', see the top of this file.
+
+    Returns:
+        `dice`, `jaccard`, `precision` and `recall`: N numbers each, None where not counted.
+
+    Raises:
+        ConfigError: unknown `empty`.
+    """
+    check_rule(empty)
+    return {name: _values(formula, counts, empty) for name, formula in _FORMULAS.items()}
+
+
 def summarize(
     counts: Counts,
     group: Any,
@@ -158,7 +175,7 @@ def summarize(
     Raises:
         ConfigError: unknown `empty`.
     """
-    _check_rule(empty)
+    check_rule(empty)
     host, ids = _on_host(counts, group, valid)
     slices = Counts(*(c[:, channel] for c in host))  # [N]
     groups = per_group(Counts(*(c[:, None] for c in slices)), ids)
@@ -181,14 +198,14 @@ def summarize(
         }
         for g, c in groups.items()
     ]
-    for name, formula in _FORMULAS.items():
-        out[f"{name}_slice_mean"] = mean(_values(formula, slices, empty))
-        values = _values(formula, volumes, empty)
+    by_slice, by_volume, all_pooled = (each(c, empty=empty) for c in (slices, volumes, pooled))
+    for name, values in by_volume.items():
+        out[f"{name}_slice_mean"] = mean(by_slice[name])
         kept = [v for v in values if v is not None]
         out[f"{name}_volume_mean"] = mean(values)
         out[f"{name}_volume_median"] = float(np.median(kept)) if kept else None
         out[f"{name}_volume_std"] = float(np.std(kept)) if kept else None
-        out[f"{name}_pooled"] = _values(formula, pooled, empty)[0]
+        out[f"{name}_pooled"] = all_pooled[name][0]
         for volume, value in zip(per_volume, values, strict=True):
             volume[name] = value
     out["dice_foreground_slice_mean"] = mean(
@@ -218,7 +235,8 @@ def _recall(c: Counts) -> tuple[Any, Any]:
 _FORMULAS = {"dice": _dice, "jaccard": _jaccard, "precision": _precision, "recall": _recall}
 
 
-def _check_rule(empty: str) -> None:
+def check_rule(empty: str) -> None:
+    """Raises ConfigError unless `empty` is one of `EMPTY_RULES`."""
     if empty not in EMPTY_RULES:
         raise ConfigError(f"empty={empty!r}: use one of {', '.join(map(repr, EMPTY_RULES))}.")
 
@@ -230,7 +248,7 @@ def _reduce(
     empty: str,
 ) -> tuple[jax.Array, jax.Array]:
     """(sum, count) over B of a metric on device."""
-    _check_rule(empty)
+    check_rule(empty)
     # float32 before the sums in the formulas: twice the voxels of a large volume would overflow
     # int32.
     counts = Counts(*(jnp.asarray(c, jnp.float32) for c in counts))
