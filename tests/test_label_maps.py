@@ -29,6 +29,7 @@ def head(shape=(80, 90, 100), centre=(40, 45, 55), radius=34) -> np.ndarray:
 
 
 def write(folder, name, labels, affine=None):
+    folder.mkdir(parents=True, exist_ok=True)
     write_volume(folder / name, Volume(labels, np.eye(4) if affine is None else affine))
 
 
