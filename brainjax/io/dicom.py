@@ -17,6 +17,7 @@ from brainjax.io.volume import Grid, Volume, finite
 from brainjax.types import ConfigError, DataError
 
 UNEVEN = 0.05  # of the distance between slices; positions are written with a few digits only
+ENDINGS = (".dcm", ".ima", ".dicom")  # by which a file that is no DICOM should have been one
 _SCANNER = 1  # NIfTI's code of an affine in the scanner's world
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM's world is LPS+
 
@@ -98,17 +99,28 @@ def _images(folder: pathlib.Path) -> list[tuple[pathlib.Path, Any]]:
     for path in sorted(p for p in folder.iterdir() if p.is_file()):
         try:
             tags = pydicom.dcmread(path, stop_before_pixels=True)
-        except pydicom.errors.InvalidDicomError:
+        except pydicom.errors.InvalidDicomError as error:
+            if path.suffix.lower() in ENDINGS or not path.stat().st_size:
+                raise DataError(f"{path.name} is damaged or empty; copy it again") from error
             continue
         except Exception as error:  # damaged files raise half a dozen types
             raise DataError(f"{path.name} is damaged ({error}); copy it again") from error
         if "Rows" in tags and "Columns" in tags:
             found.append((path, tags))
+        elif not _is_something_else(tags):
+            raise DataError(f"{path.name} is truncated; copy it again")
     if not found:
         inner = [p.name for p in folder.iterdir() if p.is_dir()][:5]
         hint = f"; give one of the folders within: {', '.join(sorted(inner))}" if inner else ""
         raise DataError(f"holds no DICOM images{hint or '; give the folder of a series'}")
     return found
+
+
+def _is_something_else(tags: Any) -> bool:
+    """A directory, report or the like; no image whose end is missing, which pydicom does not mind."""
+    kind = tags.get("SOPClassUID")
+    known = kind is not None and kind.is_valid and (kind.is_private or kind.name != kind)
+    return "DirectoryRecordSequence" in tags or (known and "Image Storage" not in kind.name)
 
 
 def _choose(
@@ -138,12 +150,15 @@ def _choose(
 
 
 def _frames(images: list[tuple[pathlib.Path, Any]]) -> list[_Frame]:
-    try:
-        return [frame for path, tags in images for frame in _frames_of(path, tags)]
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise DataError(
-            f"the files do not tell where each slice is ({error}); export the original series"
-        ) from error
+    frames = []
+    for path, tags in images:
+        try:
+            frames.extend(_frames_of(path, tags))
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"{path.name} does not tell where its slices are ({error}); export the original series"
+            ) from error
+    return frames
 
 
 def _frames_of(path: pathlib.Path, tags: Any) -> Iterator[_Frame]:

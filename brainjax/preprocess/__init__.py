@@ -1,1 +1,1 @@
-"""From stored slices to what a network sees: normalisation on the host, resampling on the device."""
+"""From files to what a network sees, and back: normalisation and 3D geometry on the host, 2D resampling on the device."""

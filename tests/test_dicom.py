@@ -1,0 +1,258 @@
+"""DICOM folders: slices land where their tags say, and a series that is not whole is no volume."""
+
+import builtins
+
+import nibabel
+import numpy as np
+import pytest
+from volumes import rotation
+
+from brainjax.io import read_volume, write_volume
+from brainjax.io.dicom import read_dicom
+from brainjax.types import ConfigError, DataError
+
+pydicom = pytest.importorskip(
+    "pydicom", reason="needs the extra dicom: pip install 'brainjax[dicom]'"
+)
+
+from pydicom.dataset import Dataset, FileMetaDataset  # noqa: E402
+from pydicom.sequence import Sequence  # noqa: E402
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid  # noqa: E402
+
+ROWS, COLUMNS, SLICES = 6, 5, 4
+PIXEL = (1.5, 0.5)  # mm between rows, between columns
+STEP = 3.0
+SERIES = generate_uid()
+VOXELS = np.random.default_rng(0).integers(0, 1000, (SLICES, ROWS, COLUMNS)).astype(np.uint16)
+TURN = rotation((20, -10, 5))  # columns: directions of rising column and row number, and the normal
+START = np.array([-40.0, 12.5, 7.25])
+
+
+def _tags(pixels: np.ndarray, **tags) -> Dataset:
+    out = Dataset()
+    out.file_meta = FileMetaDataset()
+    out.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    out.file_meta.MediaStorageSOPClassUID = out.SOPClassUID = MRImageStorage
+    out.file_meta.MediaStorageSOPInstanceUID = out.SOPInstanceUID = generate_uid()
+    out.SeriesInstanceUID, out.SeriesNumber, out.SeriesDescription = SERIES, 3, "t1"
+    out.Rows, out.Columns = pixels.shape[-2:]
+    out.BitsAllocated = out.BitsStored = 16
+    out.HighBit, out.PixelRepresentation, out.SamplesPerPixel = 15, int(pixels.dtype.kind == "i"), 1
+    out.PhotometricInterpretation = "MONOCHROME2"
+    out.PixelData = pixels.tobytes()
+    for name, value in tags.items():
+        setattr(out, name, value)
+    return out
+
+
+def _place(z: int) -> list[float]:
+    return (START + TURN[:, 2] * STEP * z).round(6).tolist()
+
+
+def _slices(**tags) -> list[Dataset]:
+    angle = TURN[:, :2].T.ravel().round(8).tolist()
+    where = {"PixelSpacing": list(PIXEL), "ImageOrientationPatient": angle, **tags}
+    return [_tags(VOXELS[z], **{"ImagePositionPatient": _place(z), **where}) for z in range(SLICES)]
+
+
+def _write(folder, slices, names="dacb"):
+    folder.mkdir(exist_ok=True)
+    for name, tags in zip(names, slices, strict=False):
+        tags.save_as(folder / name, enforce_file_format=True)
+    return folder
+
+
+def _check_place(volume):
+    """Voxel for voxel, by the standard's equation, in LPS."""
+    assert volume.data.shape == (COLUMNS, ROWS, SLICES)
+    for x, y, z in [(0, 0, 0), (4, 0, 0), (0, 5, 0), (2, 3, 3)]:
+        lps = TURN @ [x * PIXEL[1], y * PIXEL[0], z * STEP] + START
+        at = volume.affine @ [x, y, z, 1]
+        np.testing.assert_allclose(at[:3] * [-1, -1, 1], lps, atol=1e-4)
+    np.testing.assert_array_equal(volume.data, VOXELS.transpose(2, 1, 0))
+
+
+def test_slices_land_where_their_tags_say(tmp_path):
+    folder = _write(tmp_path / "series", _slices())
+    (folder / "README").write_text("no DICOM")
+    (folder / "within").mkdir()
+    volume = read_volume(folder)
+    assert volume.data.dtype == np.uint16
+    _check_place(volume)
+    write_volume(tmp_path / "a.nii.gz", volume)
+    image = nibabel.load(tmp_path / "a.nii.gz")
+    np.testing.assert_allclose(image.affine, volume.affine, atol=1e-5)
+    assert int(image.header["sform_code"]) == int(image.header["qform_code"]) == 1
+
+
+def test_numbers_are_rescaled_slice_by_slice(tmp_path):
+    slices = _slices()
+    for z, tags in enumerate(slices):
+        tags.RescaleSlope, tags.RescaleIntercept = 0.5 * (z + 1), -7
+    volume = read_dicom(_write(tmp_path / "series", slices))
+    expected = VOXELS * 0.5 * np.arange(1, SLICES + 1)[:, None, None] - 7
+    assert volume.data.dtype == np.float32
+    np.testing.assert_allclose(volume.data, expected.transpose(2, 1, 0))
+
+
+def test_one_slice_takes_its_thickness(tmp_path):
+    volume = read_dicom(_write(tmp_path / "series", _slices(SliceThickness=4.5)[:1]))
+    assert volume.data.shape == (COLUMNS, ROWS, 1)
+    np.testing.assert_allclose(volume.spacing, (0.5, 1.5, 4.5), atol=1e-5)
+
+
+def test_a_tilted_gantry_shears_the_grid(tmp_path):
+    slices = _slices()
+    for z, tags in enumerate(slices):
+        tags.ImagePositionPatient = (_place(z) + TURN[:, 1] * 0.8 * z).tolist()
+    volume = read_dicom(_write(tmp_path / "series", slices))
+    lps = (volume.affine @ [0, 0, 2, 1])[:3] * [-1, -1, 1]
+    np.testing.assert_allclose(lps, _place(2) + TURN[:, 1] * 1.6, atol=1e-4)
+
+
+def _multi_frame(order=(2, 0, 3, 1), **tags) -> Dataset:
+    """All slices in one file, out of order."""
+
+    def group(**fields):
+        inner = Dataset()
+        for name, value in fields.items():
+            setattr(inner, name, value)
+        return Sequence([inner])
+
+    shared, frames = Dataset(), []
+    shared.PixelMeasuresSequence = group(PixelSpacing=list(PIXEL), SliceThickness=STEP)
+    angle = TURN[:, :2].T.ravel().round(8).tolist()
+    shared.PlaneOrientationSequence = group(ImageOrientationPatient=angle)
+    for z in order:
+        frame = Dataset()
+        frame.PlanePositionSequence = group(ImagePositionPatient=_place(z))
+        frames.append(frame)
+    fields = {
+        "NumberOfFrames": len(order),
+        "SharedFunctionalGroupsSequence": Sequence([shared]),
+        "PerFrameFunctionalGroupsSequence": Sequence(frames),
+    }
+    return _tags(VOXELS[list(order)], **fields, **tags)
+
+
+def test_a_multi_frame_file_is_a_series(tmp_path):
+    _check_place(read_dicom(_write(tmp_path / "series", [_multi_frame()])))
+
+
+def test_several_series_are_listed_and_one_can_be_chosen(tmp_path):
+    other = _slices(SeriesInstanceUID=generate_uid(), SeriesNumber=7, SeriesDescription="flair")
+    folder = _write(tmp_path / "series", [*_slices(), *other[:3]], "abcdefg")
+    with pytest.raises(DataError, match=r"2 series: 3 't1' \(4 files\); 7 'flair' \(3 files\)"):
+        read_dicom(folder)
+    for wanted in ("t1", "3", SERIES):
+        _check_place(read_dicom(folder, series=wanted))
+    assert read_dicom(folder, series="7").data.shape[2] == 3
+    with pytest.raises(DataError, match="0 series are called 't2'"):
+        read_dicom(folder, series="t2")
+
+
+def _set(slices, z, **tags):
+    for name, value in tags.items():
+        setattr(slices[z], name, value)
+    return slices
+
+
+def _without(slices, name):
+    for tags in slices:
+        delattr(tags, name)
+    return slices
+
+
+def _shrunk(slices):
+    slices[2] = _tags(
+        VOXELS[2, :3],
+        **{
+            k: slices[2][k].value
+            for k in ("PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient")
+        },
+    )
+    return slices
+
+
+BROKEN = {
+    "one is missing": (lambda s: [s[0], s[1], s[3]], "missing or unevenly"),
+    "uneven": (lambda s: _set(s, 2, ImagePositionPatient=_place(2.3)), "missing or unevenly"),
+    "beside": (
+        lambda s: _set(s, 1, ImagePositionPatient=(_place(1) + TURN[:, 0] * 2).tolist()),
+        "missing or unevenly",
+    ),
+    "double": (lambda s: [*s, _tags(VOXELS[0], **_copy(s[0]))], "1 slices lie where another"),
+    "localizer": (
+        lambda s: _set(s, 1, ImageOrientationPatient=[1, 0, 0, 0, 1, 0]),
+        "another angle",
+    ),
+    "other pixels": (lambda s: _set(s, 1, PixelSpacing=[1, 1]), "other pixels"),
+    "other rows": (_shrunk, "other pixels"),
+    "no position": (lambda s: _without(s, "ImagePositionPatient"), "where its slices are"),
+    "no spacing": (lambda s: _without(s, "PixelSpacing"), "where its slices are"),
+    "no direction": (
+        lambda s: [_tags(VOXELS[0], **_copy(s[0], ImageOrientationPatient=[0] * 6))],
+        "singular",
+    ),
+    "colours": (lambda s: _set(s, 0, SamplesPerPixel=3), "colour"),
+    "mosaic": (lambda s: _set(s, 0, ImageType=["ORIGINAL", "MOSAIC"]), "mosaic"),
+    "frames": (lambda s: _set(s, 0, NumberOfFrames=2), "without positions"),
+    "cut pixels": (lambda s: _set(s, 1, PixelData=bytes(10)), "cannot be decoded"),
+    "signed": (lambda s: _set(s, 3, PixelRepresentation=1), "stores"),
+    "mass": (lambda s: _set(s[:1], 0, Rows=60000, Columns=60000), "more than"),
+}
+
+
+def _copy(tags, **changes):
+    names = ("PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient")
+    return {name: tags[name].value for name in names} | changes
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_series_that_is_not_whole_is_refused(tmp_path, case):
+    change, match = BROKEN[case]
+    folder = _write(tmp_path / "series", change(_slices()), "abcde")
+    with pytest.raises(DataError, match=match) as caught:
+        read_volume(folder)
+    assert str(caught.value).startswith(str(folder)) and "\n" not in str(caught.value)
+
+
+def test_a_folder_without_images_is_refused(tmp_path):
+    with pytest.raises(DataError, match="holds no DICOM images; give the folder of a series"):
+        read_volume(tmp_path)
+    _write(tmp_path / "series", _slices())
+    with pytest.raises(DataError, match="give one of the folders within: series"):
+        read_volume(tmp_path)
+    with pytest.raises(DataError, match="no such folder"):
+        read_dicom(tmp_path / "none")
+
+
+def test_reports_among_the_images_are_passed_over(tmp_path):
+    report = _slices()[0]
+    for name in ("Rows", "Columns", "PixelData"):
+        delattr(report, name)
+    report.SOPClassUID = pydicom.uid.BasicTextSRStorage
+    _check_place(read_dicom(_write(tmp_path / "series", [*_slices(), report], "abcde")))
+
+
+@pytest.mark.filterwarnings("ignore")  # pydicom warns of what is then raised
+def test_a_truncated_file_is_an_error(tmp_path):
+    folder = _write(tmp_path / "series", _slices())
+    path = (folder / "a").rename(folder / "a.dcm")
+    whole = path.read_bytes()
+    for length in range(0, len(whole) - 1, 61):
+        path.write_bytes(whole[:length])
+        with pytest.raises(DataError, match="a.dcm"):
+            read_dicom(folder)
+
+
+def test_without_pydicom_the_extra_is_named(tmp_path, monkeypatch):
+    def without(name, *args, **kwargs):
+        if name == "pydicom":
+            raise ImportError(name)
+        return plain(name, *args, **kwargs)
+
+    plain = builtins.__import__
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ConfigError, match=r"pip install 'brainjax\[dicom\]'"):
+        read_dicom(tmp_path)
