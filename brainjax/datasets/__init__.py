@@ -8,10 +8,15 @@ import importlib
 from brainjax.lookup import lookup
 
 __all__ = [
+    "Brats",
+    "Brats2013",
     "ImageFolder",
+    "ImagePairs",
     "LGG",
     "LabelMaps",
+    "NFBS",
     "Synthetic",
+    "SyntheticVolumes",
     "TumorImages",
     "TumorImages7023",
     "YesNoImages",
@@ -19,10 +24,15 @@ __all__ = [
 
 # Imported on first use, so that reading files needs no JAX and generating images no Pillow.
 _HOME = {
+    "Brats": "brats",
+    "Brats2013": "brats",
     "ImageFolder": "images",
+    "ImagePairs": "image_pairs",
     "LGG": "lgg",
     "LabelMaps": "label_maps",
+    "NFBS": "nfbs",
     "Synthetic": "synthetic",
+    "SyntheticVolumes": "synthetic_volumes",
     "TumorImages": "images",
     "TumorImages7023": "images",
     "YesNoImages": "images",

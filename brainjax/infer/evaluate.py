@@ -10,7 +10,8 @@ from tqdm import tqdm
 
 from brainjax.data.source import Source
 from brainjax.infer.predictor import Predictor
-from brainjax.metrics import classification, overlap, regions
+from brainjax.metrics import classification, overlap, volume
+from brainjax.metrics.lesion import Dilated
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,41 +57,78 @@ def evaluate(
     """
     if source.dataset.target == "label":
         return _classes(predictor, variables, source, rows, progress, check)
+    if source.dataset.rank == 3:
+        return _whole(predictor, variables, source, rows, clean, progress, check)
     data, options = source.dataset, predictor.options
-    volumes = data.rank == 3
     cleanup = options.postprocess()
-    if volumes:  # which have no slices to fill one by one
-        cleanup = dataclasses.replace(cleanup, per_slice=False)
     raw: list[overlap.Counts] = []
     cleaned: list[overlap.Counts] = []
     for patient, mask in _volumes(predictor, variables, source, rows, progress, check):
         truth = data.mask[patient]
-        raw.append(_counts(mask, truth, volumes))
+        raw.append(_counts(mask, truth))
         if clean:
-            channels = [
-                cleanup(mask[0, ..., k] if volumes else mask[..., k]) for k in range(mask.shape[-1])
-            ]
-            after = np.stack(channels, -1)
-            cleaned.append(_counts(after[None] if volumes else after, truth, volumes))
-    # A row that is a volume is scored as one, whoever's it is.
-    group = np.arange(len(rows)) if volumes else data.group[rows]
-    names = [data.name(row) for row in rows] if volumes else data.groups
+            channels = [cleanup(mask[..., k]) for k in range(mask.shape[-1])]
+            cleaned.append(_counts(np.stack(channels, -1), truth))
+    group = data.group[rows]
 
     def summary(parts: list[overlap.Counts]) -> dict[str, Any]:
         total = overlap.Counts(*(np.concatenate(c) for c in zip(*parts, strict=True)))
-        return regions.summarize(total, group, data.info.classes, empty=options.empty, names=names)
+        return overlap.summarize(total, group, empty=options.empty, names=data.groups)
 
     metrics = summary(raw)
     per_volume = metrics.pop("per_volume")
     if clean:
         after = summary(cleaned)
-        for volume, other in zip(per_volume, after.pop("per_volume"), strict=True):
-            volume |= {f"{k}_post": v for k, v in other.items() if k.split("_")[0] == "dice"}
+        for one, other in zip(per_volume, after.pop("per_volume"), strict=True):
+            one["dice_post"] = other["dice"]
         metrics |= {f"{k}_post": v for k, v in after.items() if not k.startswith("n_")}
-    if volumes:
-        metrics = {k: v for k, v in metrics.items() if "slice" not in k}
-        for volume in per_volume:
-            volume.pop("n_slices")
+    return Scores(metrics, {"per_volume": per_volume})
+
+
+def _whole(
+    predictor: Predictor,
+    variables: Any,
+    source: Source,
+    rows: np.ndarray,
+    clean: bool,
+    progress: bool,
+    check: Callable[[], None] | None,
+) -> Scores:
+    """Scores of rows that are whole volumes, each by itself, whoever's it is; of several regions of each too."""
+    data, options = source.dataset, predictor.options
+    cleanup = dataclasses.replace(options.postprocess(), per_slice=False)
+    scoring = volume.Scoring(
+        empty=options.empty, lesions=Dilated() if clean and options.lesions else None
+    )
+    regions = data.info.classes if len(data.info.classes) > 1 else ()
+    raw: dict[str, Any] = {}
+    cleaned: dict[str, Any] = {}
+
+    def scores(mask: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
+        if not regions:
+            mask, truth = mask[..., 0], truth[..., 0]
+        return volume.scores(mask, truth, data.info.spacing_mm, regions=regions, scoring=scoring)
+
+    bar = tqdm(
+        total=len(rows), unit="volume", desc="scoring", disable=not progress, file=sys.stderr
+    )
+    for (row,), (probability,) in predictor.batches(variables, source, rows, check=check):
+        mask, truth, name = probability >= options.threshold, data.mask[row], data.name(row)
+        raw[name] = scores(mask, truth)
+        if clean:
+            channels = [cleanup(mask[..., k]) for k in range(mask.shape[-1])]
+            after = np.stack(channels, -1)
+            # Measuring surfaces takes longer than finding out that there is nothing new to measure.
+            cleaned[name] = raw[name] if (after == mask).all() else scores(after, truth)
+        bar.update()
+    bar.close()
+    metrics = volume.summarize(raw)
+    per_volume = metrics.pop("per_volume")
+    if clean:
+        after = volume.summarize(cleaned)
+        for one, other in zip(per_volume, after.pop("per_volume"), strict=True):
+            one |= {f"{k}_post": v for k, v in other.items() if k.split("_")[0] == "dice"}
+        metrics |= {f"{k}_post": v for k, v in after.items() if not k.startswith("n_")}
     return Scores(metrics, {"per_volume": per_volume})
 
 
@@ -123,13 +161,12 @@ def _volumes(
     progress: bool,
     check: Callable[[], None] | None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields (rows, masks [S H W K] or [1 X Y Z K] bool) a volume at a time, though batches straddle patients."""
-    group = source.dataset.volume[rows]
+    """Yields (rows, masks [S H W K] bool) a patient at a time, though batches straddle patients."""
+    group = source.dataset.group[rows]
     ends = (np.flatnonzero(np.diff(group)) + 1).tolist() + [len(rows)]
     held: list[np.ndarray] = []  # masks of the patient in hand
     first = start = 0  # its first row; the first row of the batch
-    unit = "slice" if source.dataset.rank == 2 else "volume"
-    bar = tqdm(total=len(rows), unit=unit, desc="scoring", disable=not progress, file=sys.stderr)
+    bar = tqdm(total=len(rows), unit="slice", desc="scoring", disable=not progress, file=sys.stderr)
     for part, probability in predictor.batches(variables, source, rows, check=check):
         bar.update(len(part))
         masks = probability >= predictor.options.threshold
@@ -143,11 +180,10 @@ def _volumes(
     bar.close()
 
 
-def _counts(mask: np.ndarray, truth: np.ndarray, volumes: bool) -> overlap.Counts:
-    """Counts on the host: [S C] of a patient's stacked slices, [S H W C] each; [1 C] of a volume [1 X Y Z C]."""
+def _counts(mask: np.ndarray, truth: np.ndarray) -> overlap.Counts:
+    """Counts of [S C] for a patient's stacked slices, on the host: [S H W C] each."""
     truth = truth > 0
-    space = (1, 2, 3) if volumes else (1, 2)
-    tp = (mask & truth).sum(space, dtype=np.int64)
+    tp = (mask & truth).sum((1, 2), dtype=np.int64)
     return overlap.Counts(
-        tp, mask.sum(space, dtype=np.int64) - tp, truth.sum(space, dtype=np.int64) - tp
+        tp, mask.sum((1, 2), dtype=np.int64) - tp, truth.sum((1, 2), dtype=np.int64) - tp
     )

@@ -33,6 +33,7 @@ class Inference:
         overlap: share of a patch that its neighbours cover too (see `brainjax.infer.sliding`).
         threshold: probability at and above which a pixel is called tumour.
         empty: worth of a metric where prediction and truth are both empty: 'one', 'zero' or 'skip'.
+        lesions: of volumes, also score every lesion by itself (see `brainjax.metrics.lesion`).
         temperature: of a classifier's softmax (Guo et al. 2017, arXiv:1706.04599): above 1 its probabilities are
             less certain, the order of the classes stays. Training sets it where there is validation data.
         min_voxels, min_fraction, keep_largest, connectivity, fill: 3D clean-up of a patient's stacked
@@ -46,6 +47,7 @@ class Inference:
     overlap: float = 0.5
     threshold: float = 0.5
     empty: str = "one"
+    lesions: bool = False
     temperature: float = 1.0
     min_voxels: int = 0
     min_fraction: float = 0.0

@@ -10,10 +10,10 @@ from jax import Array
 FIELD_OF_VIEW = 240.0  # mm, in plane
 # The template is an average stretched to its largest members: 0.92 brings its brain to a usual adult's volume.
 _SIZE = 0.92
-_BAND = (
-    (-37.0, 7.0),
-    (61.0, 7.0),
-)  # world mm and its spread: where the lowest and the highest slice lie
+Band = tuple[tuple[float, float], tuple[float, float]]
+# World mm and its spread: where the lowest and the highest slice lie.
+SLICES: Band = ((-37.0, 7.0), (61.0, 7.0))  # from the skull base to the vertex
+WHOLE: Band = ((-66.0, 4.0), (90.0, 4.0))  # from below the cerebellum to above the skull
 _PIVOT = (0.0, -15.0)  # x, y in mm: the middle of the template's head
 _COARSE, _FINE = (4, 5, 5), (8, 16, 16)  # control points of the warp along S H W
 
@@ -64,14 +64,14 @@ def rotation(angles: Array) -> Array:
     return about_z @ about_y @ about_x
 
 
-def sample_pose(key: Array, *, slices: int) -> Pose:
+def sample_pose(key: Array, *, slices: int, band: Band = SLICES) -> Pose:
     """Draws head size (6 %), tilt (up to 7 degrees), position (some mm) and the band the slices cover."""
     # Few large draws instead of many small ones, here and in the other rooms: each call costs 0.2 s of compilation.
     draw = 2 * jax.random.uniform(key, (12,)) - 1
     scale = _SIZE * jnp.exp(0.06 * draw[0] + 0.03 * draw[1:4])
     angles = jnp.array([0.12, 0.06, 0.10]) * draw[4:7]
     shift = jnp.array([5.0, 7.0]) * draw[7:9]
-    low, high = (mid + half * d for (mid, half), d in zip(_BAND, draw[9:11], strict=True))
+    low, high = (mid + half * d for (mid, half), d in zip(band, draw[9:11], strict=True))
     # S runs up; H runs from front to back and W from the patient's right to left, as radiologists look at it.
     flip = jnp.array([[0.0, 0.0, -1.0], [0.0, -1.0, 0.0], [1.0, 0.0, 0.0]])
     step = (high - low) * scale[2] / max(slices - 1, 1)

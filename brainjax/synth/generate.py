@@ -32,14 +32,25 @@ class Scan(NamedTuple):
         image: [S H W 4] uint8, `contrast.CHANNELS`, each scaled over the volume.
         mask: [S H W 1] uint8 in {0, 1}, whole tumour: necrosis, rim and oedema.
         labels: [S H W] uint8, index into `contrast.CLASSES` of the commonest tissue of each voxel.
+        enhancing: [] float32 in {0, 1}: whether the tumour's rim takes up contrast agent.
+        step: [] float32 mm from slice to slice.
     """
 
     image: Array
     mask: Array
     labels: Array
+    enhancing: Array
+    step: Array
 
 
-def sample(key: Array, *, sites: Array, slices: int, healthy: Array | float = 0.1) -> Patient:
+def sample(
+    key: Array,
+    *,
+    sites: Array,
+    slices: int,
+    healthy: Array | float = 0.1,
+    band: deform.Band = deform.SLICES,
+) -> Patient:
     """Draws a patient.
 
     Args:
@@ -47,11 +58,12 @@ def sample(key: Array, *, sites: Array, slices: int, healthy: Array | float = 0.
         sites: [N 4] float32 where tumours start, `Anatomy.sites`.
         slices: how many slices the scan has.
         healthy: how often there is no tumour.
+        band: what part of the head the slices cover.
     """
     keys = jax.random.split(key, 6)
     lesions = tumour.sample_tumour(keys[3], sites=sites, healthy=healthy)
     return Patient(
-        pose=deform.sample_pose(keys[0], slices=slices),
+        pose=deform.sample_pose(keys[0], slices=slices, band=band),
         warp=deform.sample_warp(keys[1]),
         fluid=jnp.exp(jax.random.uniform(keys[2], minval=-0.7, maxval=1.2)),
         tumour=lesions,
@@ -132,16 +144,23 @@ def apply(
     few = image[:, :, ::4, ::4].reshape(len(contrast.CHANNELS), -1)
     top = jnp.quantile(few, 0.996, axis=1).reshape(-1, 1, 1, 1)
     image = jnp.round(255 * jnp.clip(image / top, 0.0, 1.0)).astype(jnp.uint8)
-    return Scan(image=jnp.moveaxis(image, 0, -1), mask=mask[..., None], labels=labels)
+    return Scan(
+        image=jnp.moveaxis(image, 0, -1),
+        mask=mask[..., None],
+        labels=labels,
+        enhancing=patient.tumour.high_grade,
+        step=patient.pose.step,
+    )
 
 
 @functools.lru_cache(maxsize=4)
-def scanner(*, slices: int, size: int) -> Callable[..., Scan]:
+def scanner(*, slices: int, size: int, band: deform.Band = deform.SLICES) -> Callable[..., Scan]:
     """Returns the compiled generator of the packaged head: `scan(key, healthy=0.1)`, a pure function.
 
     Args:
         slices: S of the scan.
         size: H and W of the scan in pixels, over 240 mm.
+        band: what part of the head the slices cover, `deform.SLICES` or `deform.WHOLE`.
 
     Example: `scan = scanner(slices=16, size=128)(jax.random.key(0))`.
     """
@@ -152,7 +171,7 @@ def scanner(*, slices: int, size: int) -> Callable[..., Scan]:
     # The map is an argument of the compiled function, not a constant of 9 MB inside it.
     @jax.jit
     def compiled(key: Array, packed: Array, sites: Array, healthy: Array) -> Scan:
-        patient = sample(key, sites=sites, slices=slices, healthy=healthy)
+        patient = sample(key, sites=sites, slices=slices, healthy=healthy, band=band)
         return apply(patient, packed, head.affine, shape=(slices, size, size))
 
     def scan(key: Array, healthy: float = 0.1) -> Scan:

@@ -20,7 +20,7 @@ from brainjax.datasets import label_splits, splits
 from brainjax.datasets.base import Dataset
 from brainjax.infer.predictor import Inference, Predictor
 from brainjax.lookup import lookup, nearest
-from brainjax.metrics import overlap
+from brainjax.metrics import overlap, volume
 from brainjax.preprocess import normalize
 from brainjax.preprocess.batch import working_size
 from brainjax.train import parallel
@@ -175,7 +175,7 @@ def make_recipe(config: ConfigDict) -> Recipe:
             f"unknown --config.input.normalize={input.normalize}; choose one of "
             f"{', '.join(normalize.METHODS)}"
         )
-    known = [*_monitors(labels=False), *_monitors(labels=True)]  # those of volumes are among them
+    known = dict.fromkeys((*_monitors(False), *_monitors(False, 3), *_monitors(True)))
     if train.monitor not in known:
         raise ConfigError(
             f"unknown --config.train.monitor={train.monitor}: {nearest(train.monitor, known)}"
@@ -217,10 +217,26 @@ def _monitors(labels: bool, rank: int = 2) -> list[str]:
     """The validation metrics of which more is better, of labels or of masks of slices or volumes."""
     if labels:
         return ["accuracy", "balanced_accuracy", "f1_macro", "auroc_macro"]
+    if rank == 3:
+        some = np.ones((1, 1, 1), bool)
+        found = volume.summarize({"": volume.scores(some, some, scoring=volume.MASK)})
+        low = (
+            "hd95",
+            "tp",
+            "fp",
+            "fn",
+            "volume_ml",
+            "true_volume_ml",
+        )  # of which less may be better
+        ends = ("_volume_mean", "_volume_median")
+        return [
+            k
+            for k in found
+            if k.endswith(ends) and k.removesuffix(ends[0]).removesuffix(ends[1]) not in low
+        ]
     one = overlap.Counts(*np.ones((3, 1, 1), np.int64))
     found = overlap.summarize(one, np.zeros(1, np.int64))
-    known = [k for k in found if not k.startswith("n_") and k != "per_volume" and "_std" not in k]
-    return [k for k in known if rank == 2 or "_slice_" not in k]
+    return [k for k in found if not k.startswith("n_") and k != "per_volume" and "_std" not in k]
 
 
 def _by(x: jax.ShapeDtypeStruct) -> str:

@@ -1,0 +1,376 @@
+"""What the datasets of whole volumes share: cases read in parallel, turned to RAS+, cropped to the head, padded alike.
+
+A dataset of volumes says which files make a case and what its labels mean (`brats.py`, `nfbs.py`, `image_pairs.py`).
+"""
+
+import collections
+import concurrent.futures
+import dataclasses
+import logging
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import ClassVar, Protocol
+
+import numpy as np
+
+from brainjax.datasets import verify
+from brainjax.datasets.base import ArrayDataset, DatasetInfo
+from brainjax.io import Grid, Volume, read_volume
+from brainjax.preprocess.box import Box, bounding_box
+from brainjax.preprocess.conform import Undo, conform
+from brainjax.types import DataError
+
+ENDINGS = (".nii.gz", ".nii", ".mgz", ".mgh")
+_MULTIPLE = 8  # of the edges of a dataset's common grid
+_LARGEST = 3e4  # stored; beyond it float16 is near its end, and a channel is halved until it fits
+_APART = 0.05  # share by which the voxel sizes of two cases may differ
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """The files of one scan session.
+
+    Attributes:
+        name: of the session; no two have the same.
+        patient: whose it is.
+        images: a path a channel, in the order of the channels.
+        truth: path of the labels, '' where there are none.
+    """
+
+    name: str
+    patient: str
+    images: tuple[str, ...]
+    truth: str = ""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Loaded:
+    """A case as it is trained on.
+
+    Attributes:
+        image: [x y z C] float16, RAS+, cropped; channels beyond the range of float16 halved until they fit.
+        mask: [x y z K] uint8 in {0, 1}.
+        spacing: of its voxels in mm.
+        box: what part of the resampled scan it is.
+        undo: from the resampled scan to the grid of the file.
+        notes: what the readers had to decide.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    spacing: tuple[float, float, float]
+    box: Box
+    undo: Undo
+    notes: tuple[str, ...] = ()
+
+    def native(self, mask: np.ndarray) -> Volume:
+        """[x y z] or [x y z K] bool on the grid of the case's first file, with its header; uint8."""
+        whole = self.box.paste(mask.astype(np.float32))
+        found = self.undo.volume(whole)
+        return found.with_data((found.data >= 0.5).astype(np.uint8))
+
+
+class Reader(Protocol):
+    """What is needed of a dataset to read its cases."""
+
+    info: DatasetInfo
+    spacing: float
+
+    def regions(self, label: np.ndarray) -> np.ndarray:
+        """[X Y Z] -> [X Y Z K] bool."""
+
+
+@dataclasses.dataclass(frozen=True)
+class VolumeFolder:
+    """A folder of volumes. The subclasses say what is in it: `find` and `regions`.
+
+    Attributes:
+        dir: the folder as downloaded.
+        spacing: mm to which every case is resampled; 0.0 keeps the files' own, which must then be alike.
+        labelled: off, cases without truth are taken too, with an empty mask: to predict, never to train or score.
+        skip_bad: leave bad cases out, instead of refusing to start.
+    """
+
+    dir: str
+    spacing: float = 0.0
+    labelled: bool = True
+    skip_bad: bool = False
+
+    INFO: ClassVar[DatasetInfo]
+
+    @property
+    def info(self) -> DatasetInfo:
+        """Channels and classes under these options."""
+        return self.INFO
+
+    def find(self) -> tuple[list[Case], list[verify.Problem]]:
+        """The complete cases, and everything that does not make one; no file is opened.
+
+        Raises:
+            DataError: there is no such folder, or nothing in it that looks like this dataset.
+        """
+        raise NotImplementedError
+
+    def regions(self, label: np.ndarray) -> np.ndarray:
+        """Masks of the classes.
+
+        Args:
+            label: [X Y Z], as in the file.
+
+        Returns:
+            [X Y Z K] bool.
+
+        Raises:
+            DataError: it holds what is no label of this dataset.
+        """
+        raise NotImplementedError
+
+    def load(self) -> ArrayDataset:
+        """All cases in memory; what the readers noted is logged.
+
+        Raises:
+            DataError: the folder has bad files and `skip_bad` is off; the message lists them all.
+        """
+        dataset, report = self.read()
+        for line in report.lines():
+            logging.getLogger(__name__).warning("%s", line)
+        return dataset
+
+    def read(self) -> tuple[ArrayDataset, verify.Report]:
+        """All cases in memory on one grid, and what was found out about the files.
+
+        Returns:
+            image [N X Y Z C] float16 and mask [N X Y Z K] uint8; axes RAS+, each case in the middle, air around it.
+
+        Raises:
+            DataError: the folder has bad files and `skip_bad` is off; the message lists them all.
+        """
+        good, loaded, report = self.good()
+        return assemble(self.info, good, loaded), report
+
+    def good(self) -> tuple[list[Case], list[Loaded], verify.Report]:
+        """The cases that can be used, ordered by (patient, name), as they are trained on.
+
+        Raises:
+            DataError: as `read`.
+        """
+        cases, problems = self.find()
+        if self.labelled:
+            problems += [_untold(case) for case in cases if not case.truth]
+            cases = [case for case in cases if case.truth]
+        cases = sorted(cases, key=lambda case: (case.patient, case.name))
+        threads = min(4, os.cpu_count() or 1)  # gzip runs outside the interpreter lock
+        with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+            found = list(pool.map(lambda case: _attempt(self, case), cases))
+        problems += [p for one in found if not isinstance(one, Loaded) for p in one]
+        pairs = [(c, x) for c, x in zip(cases, found, strict=True) if isinstance(x, Loaded)]
+        usual = _usual_spacing([x for _, x in pairs])
+        odd = [(c, x) for c, x in pairs if not _alike(x.spacing, usual)]
+        problems += [_odd_spacing(case, one, usual) for case, one in odd]
+        pairs = [(c, x) for c, x in pairs if _alike(x.spacing, usual)]
+        verify.settle(self.dir, problems, good=len(pairs), skip_bad=self.skip_bad)
+        notes = tuple(f"{c.name}: {note}" for c, x in pairs for note in x.notes)
+        report = verify.Report(tuple(problems), missing=notes)
+        return [c for c, _ in pairs], [x for _, x in pairs], report
+
+
+def read_case(reader: Reader, case: Case) -> Loaded:
+    """Reads one case.
+
+    Raises:
+        DataError: a file cannot be read, holds no structure or lies on another grid; one line a problem.
+    """
+    problems: list[verify.Problem] = []
+    grid: Grid | None = None
+    stack: list[np.ndarray] = []
+    notes: list[str] = []
+    header = None
+    for path in filter(None, (*case.images, case.truth)):
+        try:
+            volume = read_volume(path)
+        except DataError as error:
+            problems.append(verify.problem_of(path, error))
+            continue
+        grid, header = grid or volume.grid, header or volume.header
+        found = _volume_problems(path, volume, grid, is_truth=path == case.truth)
+        problems += found
+        notes += volume.notes
+        if not found:
+            stack.append(volume.data.reshape(volume.data.shape[:3]))
+    masks = None
+    if not problems and case.truth:
+        try:
+            masks = reader.regions(stack.pop())
+        except DataError as error:
+            problems.append(verify.problem_of(case.truth, error))
+    if problems:
+        raise _Problems(problems)
+    if masks is None:
+        masks = np.zeros((*grid.shape, len(reader.info.classes)), bool)
+    image = np.stack([_storable(x) for x in stack], -1)
+    # Without resampling, voxels are but turned: nothing is interpolated, and a mask stays a mask.
+    spacing, order = reader.spacing or None, 1 if reader.spacing else 0
+    working, undo = conform(Volume(image, grid.affine, header), spacing, 1, order=order)
+    shares = masks.astype(np.float32 if reader.spacing else np.uint8)
+    image = working.data
+    mask = (conform(Volume(shares, grid.affine), spacing, 1, order=order)[0].data >= 0.5).astype(
+        np.uint8
+    )
+    box = bounding_box((image != image[0, 0, 0]).any(-1) | mask.any(-1))
+    return Loaded(
+        image=np.ascontiguousarray(box.cut(image), np.float16),
+        mask=np.ascontiguousarray(box.cut(mask)),
+        spacing=working.spacing,
+        box=box,
+        undo=undo,
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+def assemble(info: DatasetInfo, cases: Sequence[Case], loaded: list[Loaded]) -> ArrayDataset:
+    """Cases ordered by (patient, name) on one grid, which is a multiple of 8; `loaded` is emptied on the way."""
+    sizes = np.array([x.image.shape[:3] for x in loaded]).max(0)
+    shape = tuple((-(-sizes // _MULTIPLE) * _MULTIPLE).tolist())
+    image = np.empty((len(cases), *shape, len(info.channels)), np.float16)
+    mask = np.zeros((len(cases), *shape, len(info.classes)), np.uint8)
+    spacing = tuple(np.median([x.spacing for x in loaded], axis=0).round(4).tolist())
+    for row in range(len(cases)):
+        # Given up at once, so that the set is in memory once and not twice.
+        one, loaded[row] = loaded[row], None
+        place = middle(one.image.shape[:3], shape)
+        image[row] = air(one.image)
+        image[row][place], mask[row][place] = one.image, one.mask
+    groups, group = np.unique([case.patient for case in cases], return_inverse=True)
+    counts = collections.Counter()
+    position = []
+    for g in group.tolist():
+        position.append(counts[g])
+        counts[g] += 1
+    return ArrayDataset(
+        info=dataclasses.replace(info, spacing_mm=spacing),
+        image=image,
+        mask=mask,
+        group=group.astype(np.int32),
+        position=np.array(position, np.int32),
+        groups=tuple(groups.tolist()),
+    )
+
+
+def middle(size: Sequence[int], shape: Sequence[int]) -> tuple[slice, ...]:
+    """Where an array of `size` lies in the middle of one of `shape`."""
+    starts = [(whole - part) // 2 for part, whole in zip(size, shape, strict=True)]
+    return tuple(slice(a, a + n) for a, n in zip(starts, size, strict=True))
+
+
+def air(image: np.ndarray) -> np.ndarray:
+    """[C], what [X Y Z C] is surrounded by: the darkest corner of each channel."""
+    corners = image[:: max(image.shape[0] - 1, 1), :: max(image.shape[1] - 1, 1)]
+    corners = corners[:, :, :: max(image.shape[2] - 1, 1)]
+    return corners.reshape(-1, image.shape[-1]).min(0)
+
+
+def existing(directory: str) -> pathlib.Path:
+    """The folder of that name.
+
+    Raises:
+        DataError: there is none.
+    """
+    root = pathlib.Path(directory).expanduser()
+    if not root.is_dir():
+        raise DataError(
+            f"{root}: no such folder; pass the unpacked download by --config.data.dir or --data_dir"
+        )
+    return root
+
+
+def stem(path: str | os.PathLike) -> str:
+    """The file's name without the ending of a volume; '' of a file of another kind, or a hidden one."""
+    name = os.path.basename(path)
+    ending = next((e for e in ENDINGS if name.lower().endswith(e)), "")
+    return name[: -len(ending)] if ending and not name.startswith(".") else ""
+
+
+def whole_labels(label: np.ndarray, known: Sequence[int], fix: str) -> np.ndarray:
+    """[X Y Z] as uint8.
+
+    Raises:
+        DataError: a value is none of `known`; `fix` says what to do. The message begins with the fault.
+    """
+    rounded = np.rint(label)
+    # Some tools store labels as floats, and 0.99999997 for 1.
+    wrong = (np.abs(label - rounded) > 1e-3) | (rounded < 0) | (rounded > 255)
+    codes = np.where(wrong, 0, rounded).astype(np.uint8)
+    table = np.isin(np.arange(256), known)  # np.isin of millions of floats would sort them
+    wrong |= ~table[codes]
+    if wrong.any():
+        shown = ", ".join(f"{v:g}" for v in np.unique(label[wrong])[:3])
+        names = ", ".join(map(str, known))
+        raise DataError(f"holds values other than {names}, such as {shown}; {fix}")
+    return codes
+
+
+class _Problems(DataError):
+    """All that is wrong with a case, listed."""
+
+    def __init__(self, problems: Sequence[verify.Problem]):
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = tuple(problems)
+
+
+def _attempt(reader: Reader, case: Case) -> Loaded | tuple[verify.Problem, ...]:
+    try:
+        return read_case(reader, case)
+    except _Problems as error:
+        return error.problems
+    except DataError as error:  # of resampling, about the case as a whole
+        return (verify.problem_of(case.images[0], error),)
+
+
+def _volume_problems(
+    path: str, volume: Volume, grid: Grid, *, is_truth: bool
+) -> list[verify.Problem]:
+    data = volume.data
+    if data.ndim == 4 and data.shape[3] != 1:
+        what = f"holds {data.shape[3]} volumes"
+        return [verify.Problem(path, what, "split it, one file a volume")]
+    if volume.grid.shape != grid.shape:
+        sizes = [" x ".join(map(str, g.shape)) for g in (volume.grid, grid)]
+        what = f"is {sizes[0]}, the first file of its case is {sizes[1]}"
+        return [verify.Problem(path, what, "resample it to that grid")]
+    if not volume.grid.matches(grid, 0.5):
+        what = "lies elsewhere in the world than the first file of its case"
+        return [verify.Problem(path, what, "register it, or repair its affine")]
+    if not is_truth and data.min() == data.max():
+        return [verify.Problem(path, f"is constant ({data.flat[0]:g})", "export it again")]
+    return []
+
+
+def _storable(data: np.ndarray) -> np.ndarray:
+    """[X Y Z] float32 within the range of float16; which unit MRI has is of no matter."""
+    data = data.astype(np.float32)
+    largest = float(np.abs(data).max(initial=0.0))
+    return data if largest <= _LARGEST else data / 2.0 ** np.ceil(np.log2(largest / _LARGEST))
+
+
+def _untold(case: Case) -> verify.Problem:
+    what = "has no truth"
+    return verify.Problem(case.images[0], what, "add the file, or remove the case")
+
+
+def _usual_spacing(loaded: Sequence[Loaded]) -> tuple[float, ...]:
+    """The most frequent voxel size."""
+    counted = collections.Counter(tuple(np.round(x.spacing, 2)) for x in loaded)
+    return counted.most_common(1)[0][0] if counted else ()
+
+
+def _alike(spacing: Sequence[float], usual: Sequence[float]) -> bool:
+    return bool(np.all(np.abs(np.divide(spacing, usual) - 1) <= _APART))
+
+
+def _odd_spacing(case: Case, one: Loaded, usual: Sequence[float]) -> verify.Problem:
+    sizes = [" x ".join(f"{s:.3g}" for s in spacing) for spacing in (one.spacing, usual)]
+    what = f"has voxels of {sizes[0]} mm, the others of {sizes[1]} mm"
+    return verify.Problem(
+        case.images[0], what, "resample all by --config.data.spacing, a number of mm"
+    )
