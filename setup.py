@@ -8,6 +8,7 @@ from setuptools import find_packages, setup
 
 _here = pathlib.Path(__file__).parent
 _version = re.search(r'__version__ = "(.+?)"', (_here / "brainjax/__init__.py").read_text())[1]
+_RELEASE = ("model.safetensors", "config.json", "SHA256SUMS", "MODEL_CARD.md")
 
 setup(
     name="brainjax",
@@ -17,8 +18,14 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=find_packages(include=["brainjax", "brainjax.*"]),
-    package_data={"brainjax.synth": ["*.npz"]},
+    packages=[*find_packages(include=["brainjax", "brainjax.*"]), "brainjax.checkpoints"],
+    # The released models travel in the wheel, so that the command line works without a clone.
+    package_dir={"brainjax.checkpoints": "checkpoints"},
+    package_data={
+        "brainjax.synth": ["*.npz"],
+        "brainjax.checkpoints": [f"*/{name}" for name in _RELEASE],
+    },
+    entry_points={"console_scripts": ["brainjax=brainjax.cli:main"]},
     install_requires=[
         "jax>=0.10",
         "flax>=0.12.8",

@@ -21,10 +21,10 @@ MAY_IMPORT = {
     "sweep": BASE,
     "io": BASE,
     "preprocess": BASE | {"io"},
-    "synth": BASE,
+    "synth": BASE | {"preprocess"},
     "datasets": BASE | {"io", "preprocess", "synth"},
     "data": BASE | {"datasets", "preprocess"},
-    "augment": BASE,
+    "augment": BASE | {"synth"},
     "models": BASE,
     "losses": BASE,
     "optim": BASE,
@@ -34,7 +34,10 @@ MAY_IMPORT = {
     | {"augment", "config", "data", "datasets", "infer", "losses", "metrics", "models", "optim"}
     | {"override", "preprocess", "sweep", "weights"},
     "weights": BASE | {"models"},
-    "report": BASE | {"config", "data", "datasets", "infer", "metrics", "preprocess", "sweep"},
+    "report": BASE
+    | {"config", "data", "datasets", "infer", "io", "metrics", "preprocess", "sweep"},
+    "cli": BASE | {"infer", "io"},
+    "__main__": {"cli"},
 }
 # Single files that know a little more than their room.
 EXTRA = {
@@ -55,7 +58,7 @@ ONLY_IN = {
     "safetensors": r"infer/release\.py|weights/pretrained\.py",
     "h5py": r"weights/keras_file\.py",
     "ml_collections": r"config\.py|override\.py|train/(recipe|trial)\.py",
-    "tqdm": r"train/(loop|sweep)\.py|infer/evaluate\.py|datasets/.*",
+    "tqdm": r"train/(loop|sweep)\.py|infer/evaluate\.py|datasets/.*|cli/.*",
     "scipy": r"io/.*|preprocess/.*|infer/.*|datasets/.*|report/.*|metrics/(components|surface|lesion)\.py",
     "skimage": r"",
     "torch": r"",

@@ -55,10 +55,13 @@ def draw(name, options, channels, seed=0, scale=2.0):
     return logits, target.astype(np.float32)
 
 
+distances = jax.jit(distance_map, static_argnames=("radius", "spacing"))
+
+
 def ideal(name, options, target):
     """The logits that no others beat."""
     if name == "signed_distance":
-        return np.asarray(distance_map(target, **options))
+        return np.asarray(distances(target, **options))
     return (2 * target - 1) * 1e4
 
 
@@ -298,7 +301,7 @@ def test_bce_dice_is_the_weighted_sum():
 def test_dice_focal_is_the_weighted_sum():
     options = {"activation": "softmax"}
     logits, target = draw("dice_focal", options, 3)
-    parts = losses.dice(logits, target, **options), losses.focal(logits, target, **options)
+    parts = [evaluate(name, options, logits, target)[0] for name in ("dice", "focal")]
     value, _ = evaluate("dice_focal", options | {"weight": 0.5}, logits, target)
     np.testing.assert_allclose(value, parts[0] + 0.5 * parts[1], rtol=1e-6)
 
@@ -333,7 +336,7 @@ def truncated_distances(mask, radius, spacing):
 def test_distance_map_is_the_exact_transform_truncated(seed, share, geometry):
     radius, spacing = geometry
     masks = np.random.default_rng(seed).random((2, 9, 7, 6, 1)) < share
-    found = _distance_map(masks, radius, spacing)
+    found = distances(masks, radius=radius, spacing=spacing)
     for mask, distance in zip(masks[..., 0], found[..., 0], strict=True):
         np.testing.assert_allclose(
             distance, truncated_distances(mask, radius, spacing), atol=1e-5, rtol=1e-6
@@ -341,20 +344,15 @@ def test_distance_map_is_the_exact_transform_truncated(seed, share, geometry):
     np.testing.assert_array_equal(found >= 0, masks)  # sigmoid(distance) >= 0.5 is the mask
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2))
-def _distance_map(mask, radius, spacing):
-    return distance_map(mask, radius=radius, spacing=spacing)
-
-
 def test_distance_grows_by_the_spacing_across_the_surface():
     mask = (np.arange(8) < 4)[None, :, None]
-    found = distance_map(mask, radius=5.0, spacing=2.0)[0, :, 0]
+    found = distances(mask, radius=5.0, spacing=2.0)[0, :, 0]
     np.testing.assert_allclose(found, [5, 5, 3, 1, -1, -3, -5, -5])
 
 
 def test_signed_distance_is_of_the_distance_and_free_beyond_the_radius():
     _, target = draw("signed_distance", {}, 2)
-    goal = np.asarray(distance_map(target, radius=0.75))
+    goal = np.asarray(distances(target, radius=0.75))
     off = goal + np.random.default_rng(6).uniform(-1, 1, goal.shape).astype(np.float32)
     error = off - goal
     error[(goal == 0.75) & (error > 0) | (goal == -0.75) & (error < 0)] = 0

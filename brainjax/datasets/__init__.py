@@ -8,12 +8,13 @@ import importlib
 from brainjax.lookup import lookup
 
 __all__ = [
-    "NFBS",
-    "LGG",
     "Brats",
     "Brats2013",
     "ImageFolder",
     "ImagePairs",
+    "LGG",
+    "LabelMaps",
+    "NFBS",
     "Synthetic",
     "SyntheticVolumes",
     "TumorImages",
@@ -28,6 +29,7 @@ _HOME = {
     "ImageFolder": "images",
     "ImagePairs": "image_pairs",
     "LGG": "lgg",
+    "LabelMaps": "label_maps",
     "NFBS": "nfbs",
     "Synthetic": "synthetic",
     "SyntheticVolumes": "synthetic_volumes",

@@ -18,6 +18,7 @@ class DatasetInfo:
         licence: licence of the data, copied into the model card of anything trained on it.
         citation: the paper or page to cite.
         spacing_mm: pixel size in mm of slices, voxel size of volumes, or None where the files do not tell.
+        task: what a model trained on it is for, where that is not simply to segment or to classify: 'strip'.
     """
 
     name: str
@@ -26,6 +27,7 @@ class DatasetInfo:
     licence: str
     citation: str
     spacing_mm: tuple[float, ...] | None = None
+    task: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

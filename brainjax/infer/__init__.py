@@ -3,5 +3,6 @@
 from brainjax.infer.classifier import Classifier
 from brainjax.infer.predictor import Inference, Predictor
 from brainjax.infer.segmenter import Segmenter
+from brainjax.infer.strip import Stripper
 
-__all__ = ["Classifier", "Inference", "Predictor", "Segmenter"]
+__all__ = ["Classifier", "Inference", "Predictor", "Segmenter", "Stripper"]

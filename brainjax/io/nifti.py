@@ -106,12 +106,12 @@ def _header(stream: BinaryIO, size: float) -> tuple[Any, Grid, tuple[int, ...], 
     block = stream.read(Nifti2Header.template_dtype.itemsize)
     try:
         header, notes = _parse(block, stream)
+        claimed, dtype = header.get_data_shape(), header.get_data_dtype()
     except DataError:
         raise
     except Exception as error:  # nibabel raises half a dozen types on damaged headers
         raise DataError(f"its header is damaged ({_first_line(error)}); repair it") from error
-    shape = _shape(header.get_data_shape())
-    dtype = header.get_data_dtype()
+    shape = _shape(claimed)
     if dtype.kind not in "iuf":
         kind = {"c": "complex numbers", "V": "colours"}.get(dtype.kind, str(dtype))
         raise DataError(f"it holds {kind}, not one number a voxel; convert it to a grey scan")

@@ -39,6 +39,7 @@ def to_nifti(volume: Volume) -> Nifti1Image | Nifti2Image:
         header.set_intent("none")  # which tells what further axes are
     header.set_data_dtype(data.dtype)
     header.set_slope_inter(1, 0)
+    header["vox_offset"] = 0  # for nibabel to put right behind the extensions
     _set_display(header, data)
     return kind(data, header.get_best_affine(), header)
 

@@ -138,6 +138,29 @@ def resize(x: jax.Array, size: tuple[int, ...]) -> jax.Array:
     return jax.image.resize(x, shape, method="linear", antialias=False)
 
 
+def space_to_depth(x: jax.Array, factor: int) -> jax.Array:
+    """Each `factor`^rank block of positions to one position's channels: [B *spatial C] -> [B *(spatial/f) f^r*C].
+
+    Exact and reversible (`depth_to_space`): a network between the two works on the coarse grid, where convolutions
+    are cheap, and still sees and gives every voxel of the fine one (Shi et al. 2016, arXiv:1609.05158).
+    """
+    batch, *space, channels = x.shape
+    rank = len(space)
+    split = [n for s in space for n in (s // factor, factor)]
+    order = [0, *(1 + 2 * i for i in range(rank)), *(2 + 2 * i for i in range(rank)), 1 + 2 * rank]
+    x = x.reshape(batch, *split, channels).transpose(order)
+    return x.reshape(batch, *(s // factor for s in space), factor**rank * channels)
+
+
+def depth_to_space(x: jax.Array, factor: int) -> jax.Array:
+    """The inverse of `space_to_depth`: [B *spatial f^r*C] -> [B *(f spatial) C]."""
+    batch, *space, channels = x.shape
+    rank = len(space)
+    x = x.reshape(batch, *space, *(factor,) * rank, channels // factor**rank)
+    order = [0, *(a for i in range(rank) for a in (1 + i, 1 + rank + i)), 1 + 2 * rank]
+    return x.transpose(order).reshape(batch, *(s * factor for s in space), -1)
+
+
 def check_divisible(x: jax.Array, factor: int, model: str) -> None:
     """Raises ConfigError unless every spatial size divides by `factor`."""
     space = x.shape[1:-1]

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from brainjax.models.conv import Conv
 from brainjax.models.decoder import Floor, check_upsample, decode
-from brainjax.models.layers import check_divisible, max_pool
+from brainjax.models.layers import check_divisible, depth_to_space, max_pool, space_to_depth
 from brainjax.types import ConfigError
 
 
@@ -26,6 +26,8 @@ class UNet(nn.Module):
             to the floor's channels, then linear) or 'linear' (linear alone).
         attention: gates each skip by the coarser floor (Oktay et al. 2018, arXiv:1804.03999).
         out_kernel: kernel edge of the output convolution.
+        patch: edge of the blocks of voxels whose values become the channels of one; 2 makes the network eight times as
+            cheap in 3D, four times in 2D, at the resolution of its input.
         dropout: rate after the first convolution of each floor.
         norm: 'batch', 'instance', 'group' or 'none'.
         activation: 'relu', 'leaky_relu', 'gelu' or 'silu'.
@@ -41,6 +43,7 @@ class UNet(nn.Module):
     upsample: str = "transpose"
     attention: bool = False
     out_kernel: int = 3
+    patch: int = 1
     dropout: float = 0.0
     norm: str = "batch"
     activation: str = "relu"
@@ -61,7 +64,7 @@ class UNet(nn.Module):
         if len(convs) != depth:
             raise ConfigError(f"UNet: convs {convs} must be one number or {depth}, one per floor")
         check_upsample(self.upsample, "UNet")
-        check_divisible(x, 2 ** (depth - 1), "UNet")
+        check_divisible(x, self.patch * 2 ** (depth - 1), "UNet")
         common = {
             "norm": self.norm,
             "activation": self.activation,
@@ -69,7 +72,10 @@ class UNet(nn.Module):
             "dtype": self.dtype,
         }
 
+        rank = x.ndim - 2
         x, skips = x.astype(self.dtype), []
+        if self.patch > 1:
+            x = space_to_depth(x, self.patch)
         for i, features in enumerate(self.features):
             if i:
                 skips.append(x)
@@ -88,5 +94,8 @@ class UNet(nn.Module):
             remat=self.remat,
             train=train,
         )
-        x = Conv(self.num_classes, self.out_kernel, dtype=self.dtype, name="head")(x)
+        outputs = self.num_classes * self.patch**rank
+        x = Conv(outputs, self.out_kernel, dtype=self.dtype, name="head")(x)
+        if self.patch > 1:
+            x = depth_to_space(x, self.patch)
         return x.astype(jnp.float32)

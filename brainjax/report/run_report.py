@@ -46,6 +46,9 @@ def training_batch(workdir: pathlib.Path, trainer: Any) -> None:
 
     raw = {k: v[:8] for k, v in raw.items()}
     image, mask = jax.device_get(view(raw))
+    if image.ndim == 5:
+        image, mask = zip(*map(_axial, image, mask), strict=True)
+        image, mask = np.stack(image), np.stack(mask)
     classes = trainer.source.dataset.info.classes
     names = [classes[k] for k in np.argmax(raw["label"], 1)] if "label" in raw else ()
     figures.batch(workdir / "batch.png", image, mask, names=names)
@@ -95,6 +98,13 @@ def scores(
     )
     figures.volumes(workdir / "volumes.png", scored.result["per_volume"], warning=warning)
     return picture
+
+
+def _axial(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The axial slice with most of the mask, hung as radiologists do: [X Y Z C] and [X Y Z K] -> [Y X C], [Y X 1]."""
+    most = int(mask.sum((0, 1, 3)).argmax()) if mask.any() else image.shape[2] // 2
+    found = (image[:, :, most], mask[:, :, most].max(-1, keepdims=True))
+    return tuple(x.transpose(1, 0, 2)[::-1, ::-1] for x in found)
 
 
 def _telling_rows(source: Source, rows: np.ndarray) -> np.ndarray:

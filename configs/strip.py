@@ -1,0 +1,61 @@
+"""Skull stripping of any contrast, trained on synthetic heads alone (after SynthStrip, Hoopes et al. 2022, arXiv:2203.09974).
+
+    python -m experiments.train --config=configs/strip.py --config.data.dir=DIR
+        DIR is a folder of whole-head label maps with FreeSurfer's numbers. Every step images new heads from them: posed,
+        warped, in random contrasts and in those of T1, T1ce, T2 and FLAIR. No scan of a patient is used.
+    python -m experiments.strip_heads --checkpoint=RUN --data_dir=HEADS
+        Scores the run on real heads (HEADS/CASE/image.nii.gz and mask.nii.gz).
+
+The network works on a box of 168 x 216 x 192 mm at 1.5 mm, in patches of 2 x 2 x 2 voxels: at a quarter of the cost of
+a U-Net that begins at 1.5 mm.
+"""
+
+import optax
+from ml_collections import ConfigDict
+
+from brainjax import losses, optim
+from brainjax.config import spec
+from brainjax.data import Input
+from brainjax.datasets import LabelMaps, splits
+from brainjax.infer import Inference
+from brainjax.models import UNet
+from brainjax.synth.head import HeadSynthesis
+from brainjax.train.options import TrainOptions
+from configs import base
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """The experiment called `variant`, see the top of this file."""
+    return base.choose(variant, VARIANTS)
+
+
+def _unet() -> ConfigDict:
+    return ConfigDict(
+        {
+            "name": "strip_unet",
+            "seed": 0,
+            "data": spec(LabelMaps, dir="data/head_label_maps"),
+            # Judged on real heads, not on synthetic ones: every map trains.
+            "split": spec(splits.by_patient, test=0, val=0),
+            "input": spec(Input, size=0, normalize="none", foreground=0.0, feed="memory"),
+            "augment": spec(HeadSynthesis),
+            "model": spec(
+                UNet,
+                features=(24, 48, 96, 128),
+                patch=2,
+                norm="instance",
+                activation="leaky_relu",
+                upsample="linear",
+            ),
+            "loss": spec(losses.bce_dice),
+            "optimizer": spec(optax.adamw, learning_rate=1e-3, weight_decay=1e-4),
+            "schedule": spec(optim.cosine),
+            "train": spec(
+                TrainOptions, steps=4000, batch_size=1, ema=0.998, checkpoint_every=100, keep="last"
+            ),
+            "infer": spec(Inference),
+        }
+    ).lock()
+
+
+VARIANTS = {"": _unet}

@@ -1,0 +1,82 @@
+"""Folders of label maps: what is read, what is called brain, what is refused."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from brainjax.datasets import LabelMaps
+from brainjax.datasets.label_maps import BOX
+from brainjax.io import Volume, write_volume
+from brainjax.synth import freesurfer
+from brainjax.types import DataError
+
+
+def head(shape=(80, 90, 100), centre=(40, 45, 55), radius=34) -> np.ndarray:
+    """FreeSurfer numbers: a ball of white matter in fluid, bone and soft tissue, with falx, cerebellum and cord."""
+    grid = np.indices(shape) - np.reshape(centre, (3, 1, 1, 1))
+    r = np.linalg.norm(grid, axis=0)
+    labels = np.zeros(shape, np.int16)
+    for edge, number in ((1.25, 507), (1.15, 515), (1.0, 24), (0.9, 2)):
+        labels[r <= edge * radius] = number
+    falx = (np.abs(grid[0]) <= 1) & (grid[2] > 10) & (r <= radius)
+    labels[falx] = 514
+    low = np.linalg.norm(grid - np.reshape((0, -8, -22), (3, 1, 1, 1)), axis=0) <= 8
+    labels[low] = 8
+    cord = (np.hypot(grid[0], grid[1]) <= 4) & (grid[2] < -20)
+    labels[cord] = 16
+    return labels
+
+
+def write(folder, name, labels, affine=None):
+    folder.mkdir(parents=True, exist_ok=True)
+    write_volume(folder / name, Volume(labels, np.eye(4) if affine is None else affine))
+
+
+def test_reads_a_folder_and_centres_the_brain(tmp_path):
+    write(tmp_path, "a.nii.gz", head())
+    flipped = np.diag([-1.0, 1.0, 1.0, 1.0])
+    write(tmp_path, "b.nii", head()[::-1], flipped)
+    data = LabelMaps(str(tmp_path)).load(progress=lambda done, total: None)
+    assert data.image.shape == data.mask.shape == (2, *BOX, 1)
+    assert data.groups == ("a", "b") and data.image.dtype == np.uint8
+    np.testing.assert_array_equal(
+        data.image[0], data.image[1]
+    )  # the affine says it is the same head
+    where = np.argwhere(data.mask[0, ..., 0]).mean(0)
+    np.testing.assert_allclose(where, (np.array(BOX) - 1) / 2, atol=1.0)
+
+
+def test_brain_has_fluid_and_falx_but_not_bone_sinus_or_cord():
+    classes = freesurfer.to_classes(head())
+    brain = LabelMaps().brain(classes)
+    names = np.array(freesurfer.NAMES)
+    assert brain[40, 45, 55] and brain[40, 45, 80]  # white matter, falx
+    assert set(names[np.unique(classes[brain])]) <= {
+        *("white", "csf", "dura", "cerebellar_grey", "brainstem"),
+    }
+    lowest = np.flatnonzero(brain.any((0, 1)))[0]
+    cerebellum = np.flatnonzero((classes == freesurfer.CEREBELLUM[1]).any((0, 1)))[0]
+    assert cerebellum - LabelMaps().below <= lowest <= cerebellum
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 2**31), st.floats(1.0, 4.0))
+def test_closing_loses_nothing_but_specks_and_adds_only_what_is_near(seed, closing):
+    rng = np.random.default_rng(seed)
+    classes = freesurfer.to_classes(head())
+    classes[rng.random(classes.shape) < 0.02] = freesurfer.NAMES.index("dura")
+    before = freesurfer.IN_BRAIN[classes]
+    after = LabelMaps(below=200.0, closing=closing).brain(classes)
+    assert (after & before).sum() > 0.99 * before.sum()
+    assert after.sum() < 1.1 * before.sum()
+
+
+def test_refuses_what_is_no_map_and_names_every_such_file(tmp_path):
+    with pytest.raises(DataError, match="holds no label map"):
+        LabelMaps(str(tmp_path)).load()
+    write(tmp_path, "empty.nii.gz", np.zeros((20, 20, 20), np.int16))
+    (tmp_path / "broken.nii.gz").write_bytes(b"nothing")
+    with pytest.raises(DataError) as caught:
+        LabelMaps(str(tmp_path)).load(progress=lambda done, total: None)
+    assert "empty.nii.gz" in str(caught.value) and "broken.nii.gz" in str(caught.value)

@@ -1,0 +1,225 @@
+"""The stripper around its network: with a network that knows the answer, the mask must lie on the scan's own grid."""
+
+import itertools
+
+import jax
+import nibabel
+import numpy as np
+import pytest
+
+from brainjax import cli
+from brainjax.cli import strip as command
+from brainjax.config import build, to_dict
+from brainjax.infer import release, released
+from brainjax.infer.strip import Stripper, _grown, _main_part
+from brainjax.io import Volume, read_volume, write_volume
+from brainjax.models import get as get_model
+from brainjax.types import CheckpointError
+from configs import strip as config_file
+
+MIDDLE = np.array([4.0, -12.0, 20.0])  # of the brain, mm
+SEMI = np.array([60.0, 78.0, 56.0])  # its half axes, mm
+
+
+def config():
+    """The released experiment with the least network and a coarse box."""
+    changed = config_file.get_config().copy_and_resolve_references()
+    with changed.unlocked():
+        changed.augment.update(shape=(56, 72, 64), spacing=3.0)
+        changed.model.update(features=(2, 4))
+    return changed.lock()
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory):
+    """A release with random weights."""
+    wanted = config()
+    model = build(wanted.model, get_model)
+    box = np.zeros((1, 8, 8, 8, 1), np.float32)
+    init = jax.jit(lambda key: model.init(key, box, train=False))
+    variables = init(jax.random.key(0))
+    folder = tmp_path_factory.mktemp("release")
+    return release.save(folder, release.Release(to_dict(wanted), {"task": "strip"}, variables))
+
+
+@pytest.fixture
+def stripper(model_folder):
+    """It takes for brain what is brighter than the rest of the head: 0.9 of the range."""
+    made = Stripper.load(str(model_folder))
+    made._probability = lambda variables, box: 1 / (1 + np.exp(-(np.asarray(box) - 80.0) / 4.0))
+    return made
+
+
+def scan(
+    codes="RAS", spacing=(2.0, 2.0, 2.0), dtype=np.int16, channels=0
+) -> tuple[Volume, np.ndarray]:
+    """A head with a bright ellipsoid as its brain, and that ellipsoid."""
+    size = np.ceil(np.array([180.0, 220.0, 230.0]) / spacing).astype(int)
+    affine = np.diag([*spacing, 1.0])
+    affine[:3, 3] = -(size - 1) / 2 * spacing
+    grid = np.stack(np.meshgrid(*map(np.arange, size), indexing="ij"), -1)
+    mm = grid @ affine[:3, :3].T + affine[:3, 3]
+    inside = (((mm - MIDDLE) / SEMI) ** 2).sum(-1)
+    neck = (np.hypot(mm[..., 0], mm[..., 1]) < 55) & (mm[..., 2] < 20)
+    data = np.where(inside <= 1, 100, np.where((inside <= 1.5) | neck, 40, 0)).astype(dtype)
+    # Into the axis order asked for, by the affine's own rules.
+    wanted = nibabel.orientations.axcodes2ornt(codes)
+    turn = nibabel.orientations.ornt_transform(nibabel.io_orientation(affine), wanted)
+    back = affine @ nibabel.orientations.inv_ornt_aff(turn, data.shape)
+    data = nibabel.apply_orientation(data, turn)
+    truth = data == 100
+    if channels:
+        data = np.repeat(data[..., None], channels, -1)
+    return Volume(np.ascontiguousarray(data), back), truth
+
+
+def dice(a, b):
+    return 2 * (a & b).sum() / (a.sum() + b.sum())
+
+
+@pytest.mark.parametrize(
+    "codes, spacing",
+    [
+        ("RAS", (2.0, 2.0, 2.0)),
+        ("LIA", (2.0, 2.0, 2.0)),
+        ("PSR", (1.5, 2.5, 2.0)),
+        ("RAS", (1.5, 1.5, 6.0)),
+    ],
+)
+def test_mask_is_on_the_scan_s_grid_in_any_orientation(stripper, codes, spacing):
+    volume, truth = scan(codes, spacing)
+    mask = stripper(volume)
+    assert mask.data.shape == volume.data.shape and mask.data.dtype == np.uint8
+    np.testing.assert_array_equal(mask.affine, volume.affine)
+    assert dice(mask.data > 0, truth) > 0.96
+
+
+def test_a_stack_gets_one_mask(stripper):
+    volume, truth = scan(channels=3)
+    mask = stripper(volume)
+    assert mask.data.shape == volume.data.shape[:3]
+    assert dice(mask.data > 0, truth) > 0.96
+
+
+def test_nothing_comes_of_nothing(stripper):
+    for value in (0, 7):
+        volume = Volume(np.full((30, 30, 30), value, np.float32), np.diag([5.0, 5.0, 5.0, 1.0]))
+        found = stripper.find(volume)
+        assert not found.mask.data.any() and found.volume_ml == 0
+        assert np.isfinite(found.probability).all()
+
+
+def test_one_slice_and_tiny_scans_give_a_mask_on_their_grid(stripper):
+    volume, _ = scan()
+    for part in (np.s_[:, :, 57:58], np.s_[40:41, 50:51, 60:61], np.s_[:, 55:56, :]):
+        small = Volume(volume.data[part], volume.affine)
+        assert stripper(small).data.shape == small.data.shape
+
+
+def test_border_grows_and_shrinks_by_mm(stripper):
+    volume, _ = scan()
+    sizes = [
+        np.cbrt(stripper.find(volume, border=b).volume_ml * 3000 / (4 * np.pi))
+        for b in (-4.0, 0.0, 4.0)
+    ]
+    np.testing.assert_allclose(np.diff(sizes), 4.0, atol=0.8)
+
+
+def test_grown_is_the_distance_transform_with_spacing():
+    mask = np.zeros((21, 21, 21), bool)
+    mask[10, 10, 10] = True
+    grown = _grown(mask, 4.0, (1.0, 2.0, 4.0))
+    extent = [np.flatnonzero(grown.any(tuple({0, 1, 2} - {a}))) for a in range(3)]
+    assert [len(e) for e in extent] == [9, 5, 3]
+    assert not _grown(np.zeros((3, 3, 3), bool), 2.0, (1.0, 1.0, 1.0)).any()
+
+
+def test_main_part_drops_specks_and_fills_holes():
+    p = np.zeros((20, 20, 20), np.float32)
+    p[4:14, 4:14, 4:14] = 0.9
+    p[8, 8, 8] = 0.1  # a hole
+    p[17:19, 17:19, 17:19] = 0.9  # a speck
+    p[3, 8, 8] = 0.3  # the rim, below the threshold
+    out = _main_part(p)
+    assert out[8, 8, 8] == 1.0 and out[18, 18, 18] == 0.0 and out[3, 8, 8] == np.float32(0.3)
+    assert not _main_part(np.zeros((4, 4, 4), np.float32)).any()
+
+
+def test_released_models_are_found_by_folder_or_name(model_folder):
+    assert released.find(str(model_folder)) == model_folder
+    with pytest.raises(CheckpointError, match="no_such_model is no released model.*lgg_unet"):
+        released.find("no_such_model")
+    with pytest.raises(CheckpointError, match="not for skull stripping"):
+        Stripper.load("lgg_unet")
+
+
+# The command line.
+
+
+@pytest.fixture
+def run(stripper, monkeypatch):
+    """`brainjax strip ...` with the network that knows the answer; returns the exit code."""
+    monkeypatch.setattr(Stripper, "load", classmethod(lambda cls, name: stripper))
+    monkeypatch.setenv("BRAINJAX_COMPILATION_CACHE", "")
+    return lambda *words: cli.main(["strip", *map(str, words)])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with scans as people have them: one name in several folders."""
+    for case, codes in (("ann", "LIA"), ("ben", "RAS")):
+        volume, _ = scan(codes)
+        (tmp_path / case).mkdir()
+        write_volume(tmp_path / case / "t1.nii.gz", volume)
+    return tmp_path
+
+
+def test_one_scan(run, folder, capsys):
+    path = folder / "ann" / "t1.nii.gz"
+    brain, mask = folder / "brain.nii.gz", folder / "mask.nii"
+    assert run(path, brain, "--mask", mask) == 0
+    original, stripped, found = map(read_volume, (path, brain, mask))
+    inside = found.data > 0
+    assert dice(inside, original.data == 100) > 0.96
+    np.testing.assert_array_equal(stripped.data, np.where(inside, original.data, 0))
+    assert stripped.data.dtype == original.data.dtype
+    np.testing.assert_allclose(stripped.affine, original.affine)
+    assert " ml" in capsys.readouterr().out
+
+
+def test_folders_resume_and_report_what_fails(run, folder, capsys):
+    (folder / "ben" / "bad.nii.gz").write_bytes(b"no scan")
+    out = folder / "out"
+    assert run(folder / "ann", folder / "ben", "--output-dir", out) == 1
+    err = capsys.readouterr().err
+    assert "bad.nii.gz" in err and "Traceback" not in err
+    wanted = itertools.product(("ann", "ben"), ("brain", "mask"))
+    assert sorted(p.name for p in out.iterdir()) == [f"{a}_t1_{b}.nii.gz" for a, b in wanted]
+    (folder / "ben" / "bad.nii.gz").unlink()
+    assert run(folder / "*" / "t1.nii.gz", "--output-dir", out) == 0
+    assert "2 scans are done already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words, says",
+    [
+        (("a.nii.gz",), "name the scan and the file to write"),
+        (("a.nii.gz", "b.txt"), "must end in .nii.gz"),
+        (("a.nii.gz", "a.nii.gz"), "is the scan itself"),
+        (("nowhere", "--output-dir", "out"), "no scan there"),
+        (("a", "--output-dir", "out", "--mask", "m.nii"), "leave --mask out"),
+    ],
+)
+def test_wrong_command_lines_say_what_to_do(run, words, says, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(*words) == 1
+    err = capsys.readouterr().err
+    assert says in err and err.count("\n") == 1
+
+
+def test_help_teaches(capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["strip", "--help"])
+    assert caught.value.code == 0
+    out = capsys.readouterr().out
+    assert "brainjax strip head.nii.gz brain.nii.gz" in out and command.ENDINGS[0] in out
