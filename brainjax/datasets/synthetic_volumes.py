@@ -18,6 +18,9 @@ from brainjax.synth import contrast, deform, generate, tumour
 from brainjax.types import ConfigError
 
 INFO = dataclasses.replace(synthetic.INFO, name="synthetic3d", classes=REGIONS)
+_INSIDE = [
+    contrast.CLASSES.index(name) for name in ("csf", "grey", "white", "deep_grey", *tumour.PARTS)
+]
 _FEWEST = 32  # voxels along an axis; fewer could step over a small tumour
 
 
@@ -25,7 +28,7 @@ _FEWEST = 32  # voxels along an axis; fewer could step over a small tumour
 class SyntheticVolumes:
     """Synthetic patients: one volume each, RAS+.
 
-    Patient `i` depends on `seed`, `slices`, `size`, `healthy` and `i` alone.
+    Patient `i` depends on `seed`, its options and `i` alone.
 
     Attributes:
         subjects: how many patients.
@@ -33,6 +36,7 @@ class SyntheticVolumes:
         size: X and Y in voxels, over 240 mm.
         seed: of everything random; disjoint sets for training and testing take different seeds.
         healthy: how many of the patients have no tumour, 0 to 1, on average.
+        stripped: all but the brain and the fluid around it is black, as in BraTS.
     """
 
     subjects: int = 48
@@ -40,6 +44,7 @@ class SyntheticVolumes:
     size: int = 96
     seed: int = 0
     healthy: float = 0.0
+    stripped: bool = True
 
     info: ClassVar[DatasetInfo] = INFO
 
@@ -65,9 +70,12 @@ class SyntheticVolumes:
         steps = []
         for subject in range(self.subjects):
             made = scan(jax.random.fold_in(key, subject), self.healthy)
+            tissue = to_ras(np.asarray(made.labels))
             image[subject] = to_ras(np.asarray(made.image))
-            labels = brats_labels(np.asarray(made.labels), enhancing=bool(made.enhancing))
-            mask[subject] = to_regions(to_ras(labels), ENHANCING[-1])
+            if self.stripped:
+                image[subject] *= np.isin(tissue, _INSIDE)[..., None]
+            labels = brats_labels(tissue, enhancing=bool(made.enhancing))
+            mask[subject] = to_regions(labels, ENHANCING[-1])
             steps.append(float(made.step))
             if progress is not None:
                 progress(subject + 1, self.subjects)
