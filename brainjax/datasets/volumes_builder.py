@@ -16,6 +16,7 @@ import tensorflow_datasets as tfds
 
 from brainjax.datasets import brats, common_builder, nfbs, volumes
 from brainjax.lookup import lookup
+from brainjax.preprocess.plan import Fingerprint
 
 SPLIT = "volumes"  # TFDS reserves the name 'all'
 
@@ -55,6 +56,7 @@ class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 "patient": tfds.features.Text(),
                 "position": np.int32,
                 "spacing": tfds.features.Tensor(shape=(3,), dtype=np.float32),
+                "size": tfds.features.Tensor(shape=(3,), dtype=np.int32),  # without the padding
             }
         )
         return self.dataset_info_from_configs(
@@ -83,7 +85,8 @@ class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         numbers = volumes.positions(cases)
         for row, (case, position) in enumerate(zip(cases, numbers, strict=True)):
-            image, mask = volumes.padded(volumes.read_case(source, case), shape)
+            loaded = volumes.read_case(source, case)
+            image, mask = volumes.padded(loaded, shape)
             yield (
                 row,
                 {
@@ -92,6 +95,7 @@ class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                     "patient": case.patient,
                     "position": position,
                     "spacing": np.array(spacing, np.float32),
+                    "size": np.array(loaded.size.shape, np.int32),
                 },
             )
 
@@ -158,3 +162,22 @@ def data_source(dataset: str, data_dir: str) -> Sequence[dict[str, Any]]:
         DataError: nothing was prepared there, or the preparation was interrupted.
     """
     return common_builder.data_source(data_dir, lookup(dataset, BUILDERS, "dataset"), SPLIT)
+
+
+def fingerprint(dataset: str, data_dir: str) -> Fingerprint:
+    """What a plan needs to know of a prepared data set; volumes themselves are not decoded.
+
+    Raises:
+        ConfigError, DataError: as `data_source`.
+    """
+    make = lookup(dataset, BUILDERS, "dataset")
+    skip = {"image": tfds.decode.SkipDecoding(), "mask": tfds.decode.SkipDecoding()}
+    records = common_builder.data_source(data_dir, make, SPLIT, decoders=skip)
+    found = [records[row] for row in range(len(records))]
+    info = make.SOURCE(data_dir).info
+    return Fingerprint(
+        [one["size"].tolist() for one in found],
+        [one["spacing"].tolist() for one in found],
+        len(info.channels),
+        len(info.classes),
+    )
