@@ -24,7 +24,10 @@ from experiments import entry
 _DATASET = flags.DEFINE_enum(
     "dataset",
     "LGG",
-    ["LGG", "TumorImages", "TumorImages7023", "YesNoImages", "Brats", "Brats2013", "NFBS"],
+    [
+        *("LGG", "TumorImages", "TumorImages7023", "YesNoImages"),
+        *("Brats", "Brats2013", "ImagePairs", "NFBS"),
+    ],
     "Which data set the folder holds.",
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder as downloaded.", required=True)
@@ -32,6 +35,9 @@ _OUTPUT = flags.DEFINE_string("output", None, "Where the prepared files go.", re
 _SKIP_BAD = flags.DEFINE_bool("skip_bad", False, "Leave unusable files out instead of refusing.")
 _SPACING = flags.DEFINE_float(
     "spacing", 0.0, "Resample volumes to so many mm; 0 keeps the files' own.", lower_bound=0.0
+)
+_LABELS = flags.DEFINE_multi_integer(
+    "labels", [], "Value in the masks of ImagePairs that is a class; repeat the flag for several."
 )
 _PLAN = flags.DEFINE_bool("plan", False, "Also write plan.json, of volumes.")
 _MEMORY = flags.DEFINE_float(
@@ -59,12 +65,16 @@ def main() -> None:
         folder, counted = lgg_builder.prepare(*places, **skip), ("n_slices", "n_volumes")
     elif _DATASET.value in volumes_builder.BUILDERS:
         skip["spacing"] = _SPACING.value
+        if _LABELS.value:
+            skip["labels"] = tuple(_LABELS.value)
         folder = volumes_builder.prepare(_DATASET.value, *places, **skip)
         counted = "n_volumes", "n_patients"
     else:
         folder = images_builder.prepare(_DATASET.value, *places, **skip)
         counted = "n_images", "n_groups"
-    lazy = {"in_memory": False} if _DATASET.value in volumes_builder.BUILDERS else {}
+    lazy = {}
+    if _DATASET.value in volumes_builder.BUILDERS:
+        lazy = {"in_memory": False, **{k: v for k, v in skip.items() if k == "labels"}}
     dataset = datasets.get(_DATASET.value)(_OUTPUT.value, **lazy).load()
     workdir = pathlib.Path(_WORKDIR.value or _OUTPUT.value)
     workdir.mkdir(parents=True, exist_ok=True)

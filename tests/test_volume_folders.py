@@ -311,6 +311,25 @@ def test_prepared_rows_are_those_of_the_folder(tmp_path):
         datasets.Brats(str(source), in_memory=False).load()
 
 
+def test_pairs_with_labels_are_prepared_too(tmp_path):
+    builder = pytest.importorskip("brainjax.datasets.volumes_builder")
+    for name in ("a", "b"):
+        save(tmp_path / "in" / f"{name}.nii", head())
+        save(tmp_path / "in" / f"{name}_seg.nii", labels())
+    source, output, values = str(tmp_path / "in"), str(tmp_path / "out"), (1, 2, 4)
+    builder.prepare("ImagePairs", source, output, labels=values, spacing=2.0)
+    found = datasets.ImagePairs(output, labels=values).load()
+    expected = datasets.ImagePairs(source, labels=values, spacing=2.0).load()
+    np.testing.assert_array_equal(found.mask, expected.mask)
+    assert found.info == expected.info
+    seen = builder.fingerprint("ImagePairs", output)
+    assert seen.classes == 3 and len(seen.shapes) == 2 and seen.spacings[0] == [2.0, 2.0, 2.0]
+    with pytest.raises(ConfigError, match="prepared with 3 classes, the options ask for mask"):
+        datasets.ImagePairs(output).load()
+    with pytest.raises(DataError, match="prepared from other files"):
+        builder.prepare("ImagePairs", source, output, labels=(1, 2, 4), spacing=1.0)
+
+
 @pytest.mark.parametrize("name", ["Brats", "NFBS", "ImagePairs"])
 def test_a_folder_of_something_else_says_what_is_expected(tmp_path, name):
     make = datasets.get(name)

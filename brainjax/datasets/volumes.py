@@ -200,6 +200,12 @@ class VolumeFolder:
             raise ConfigError(
                 f"{self.dir} was prepared with voxels of {spacing} mm; prepare it again with --spacing={self.spacing}"
             )
+        count = records[0]["mask"].shape[-1]
+        if count != len(self.info.classes):
+            raise ConfigError(
+                f"{self.dir} was prepared with {count} classes, the options ask for {', '.join(self.info.classes)}; "
+                f"prepare it again with the same --labels"
+            )
         stored = dataclasses.replace(self.INFO, classes=self.info.classes, spacing_mm=spacing)
         dataset = from_records(records, stored, self.info.channels)
         if not self.in_memory:

@@ -8,13 +8,14 @@ the folder is read twice, once to verify it and to find the grid that all cases 
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from brainjax.datasets import brats, common_builder, nfbs, volumes
+from brainjax.datasets import brats, common_builder, image_pairs, nfbs, volumes
 from brainjax.lookup import lookup
 from brainjax.preprocess.plan import Fingerprint
 
@@ -29,26 +30,29 @@ class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     SOURCE: ClassVar[type[volumes.VolumeFolder]]
 
     def __init__(
-        self, *, source_dir: str = "", spacing: float = 0.0, skip_bad: bool = False, **kwargs: Any
+        self,
+        *,
+        source_dir: str = "",
+        options: Mapping[str, Any] = MappingProxyType({}),
+        **kwargs: Any,
     ):
         """Makes the builder; nothing is read yet.
 
         Args:
             source_dir: the folder as downloaded; the manual directory of TFDS if empty.
-            spacing: mm, as of `VolumeFolder`.
-            skip_bad: leave bad cases out instead of refusing to prepare.
+            options: of the data set's class, such as `spacing` and `skip_bad`.
             **kwargs: of the TFDS builder; `data_dir` is where the prepared files go.
         """
-        self._source = self.SOURCE(source_dir, spacing=spacing, skip_bad=skip_bad)
+        self._source = self.SOURCE(source_dir, **options)
         super().__init__(**{"file_format": "array_record"} | kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        info, grid = self.SOURCE.INFO, (None, None, None)
+        info, grid = self._source.info, (None, None, None)
         zipped = {"encoding": "zlib"}  # most of a volume is air
         features = tfds.features.FeaturesDict(
             {
                 "image": tfds.features.Tensor(
-                    shape=(*grid, len(self._source.info.channels)), dtype=np.float16, **zipped
+                    shape=(*grid, len(info.channels)), dtype=np.float16, **zipped
                 ),
                 "mask": tfds.features.Tensor(
                     shape=(*grid, len(info.classes)), dtype=np.uint8, **zipped
@@ -121,20 +125,24 @@ class NFBS(_Builder):
     name = volumes.prepared_name(nfbs.NFBS.INFO)
 
 
-BUILDERS = {cls.__name__: cls for cls in (Brats, Brats2013, NFBS)}
+class ImagePairs(_Builder):
+    """Any folder of volumes with masks."""
+
+    SOURCE = image_pairs.ImagePairs
+    name = volumes.prepared_name(image_pairs.ImagePairs.INFO)
 
 
-def prepare(
-    dataset: str, source_dir: str, data_dir: str, *, spacing: float = 0.0, skip_bad: bool = False
-) -> str:
+BUILDERS = {cls.__name__: cls for cls in (Brats, Brats2013, ImagePairs, NFBS)}
+
+
+def prepare(dataset: str, source_dir: str, data_dir: str, **options: Any) -> str:
     """Verifies, decodes and writes a data set; does nothing if the same files were prepared before.
 
     Args:
         dataset: one of `BUILDERS`.
         source_dir: the folder as downloaded.
         data_dir: where the prepared files go.
-        spacing: mm, as of `VolumeFolder`.
-        skip_bad: leave bad cases out instead of refusing.
+        **options: of the data set's class: `spacing`, `skip_bad`, or the `labels` of `ImagePairs`.
 
     Returns:
         The folder of the prepared version, inside `data_dir`.
@@ -146,11 +154,12 @@ def prepare(
     """
     common_builder.hide_gpus()
     make = lookup(dataset, BUILDERS, "dataset")
-    options = {"spacing": spacing, "skip_bad": skip_bad}
-    builder = make(source_dir=source_dir, data_dir=common_builder.absolute(data_dir), **options)
+    builder = make(
+        source_dir=source_dir, options=options, data_dir=common_builder.absolute(data_dir)
+    )
     cases, problems = make.SOURCE(source_dir, **options).find()
     files = [(case.name, path) for case in cases for path in (*case.images, case.truth) if path]
-    stamp = common_builder.stamp_of((spacing, skip_bad, len(problems)), files)
+    stamp = common_builder.stamp_of((sorted(options.items()), len(problems)), files)
     return common_builder.prepare(builder, source_dir, stamp)
 
 
@@ -174,10 +183,10 @@ def fingerprint(dataset: str, data_dir: str) -> Fingerprint:
     skip = {"image": tfds.decode.SkipDecoding(), "mask": tfds.decode.SkipDecoding()}
     records = common_builder.data_source(data_dir, make, SPLIT, decoders=skip)
     found = [records[row] for row in range(len(records))]
-    info = make.SOURCE(data_dir).info
+    mask = common_builder.data_source(data_dir, make, SPLIT)[0]["mask"]
     return Fingerprint(
         [one["size"].tolist() for one in found],
         [one["spacing"].tolist() for one in found],
-        len(info.channels),
-        len(info.classes),
+        len(make.SOURCE.INFO.channels),
+        mask.shape[-1],
     )
