@@ -102,7 +102,7 @@ def train(
     # Without test patients the run is judged on those it was monitored with; without those, on nobody.
     part = "test" if len(split.test) else "val" if len(split.val) else "none"
     facts = {
-        "task": dataset.info.task or ("classification" if labels else "segmentation"),
+        "task": dataset.task,
         "dataset": dataset.info.name,
         "licence": dataset.info.licence,
         "citation": dataset.info.citation,
