@@ -6,10 +6,10 @@ import optax
 from ml_collections import ConfigDict
 
 from brainjax import losses, optim
-from brainjax.augment import Augment
+from brainjax.augment import Augment, PatchAugment
 from brainjax.config import spec
 from brainjax.data import Input
-from brainjax.datasets import LGG, Synthetic, TumorImages, label_splits, splits
+from brainjax.datasets import LGG, Synthetic, SyntheticVolumes, TumorImages, label_splits, splits
 from brainjax.infer import Inference
 from brainjax.lookup import lookup
 from brainjax.train.options import TrainOptions
@@ -89,6 +89,39 @@ def tumour_images(name: str, model: ConfigDict) -> ConfigDict:
                 keep="last",
             ),
             "infer": spec(Inference, batch_size=32, tta="flip"),
+        }
+    ).lock()
+
+
+def volumes(name: str, model: ConfigDict) -> ConfigDict:
+    """Segments the tumours of the embedded synthetic heads, whole volumes of them, with `model`; no download.
+
+    The regions are nested, so each has a sigmoid of its own.
+    """
+    return ConfigDict(
+        {
+            "name": name,
+            "seed": 0,
+            "data": spec(SyntheticVolumes),
+            "split": spec(splits.by_patient, test=8, val=4),
+            "input": spec(Input, size=0, foreground=0.0, feed="memory"),
+            # Two patches of three lie on a region; the warp is the dearest part of the step, and elastic the dearest of it.
+            "augment": spec(
+                PatchAugment, patch=(64, 64, 48), foreground=0.67, p_affine=0.4, p_elastic=0.0
+            ),
+            "model": model,
+            "loss": spec(losses.bce_dice),
+            "optimizer": spec(optax.adamw, learning_rate=2e-3, weight_decay=1e-2),
+            "schedule": spec(optim.cosine),
+            "train": spec(
+                TrainOptions,
+                steps=600,
+                batch_size=2,
+                ema=0.99,
+                eval_every=300,
+                checkpoint_every=100,
+            ),
+            "infer": spec(Inference, batch_size=2, lesions=True),
         }
     ).lock()
 

@@ -4,8 +4,11 @@ r"""Scores a trained model on a folder of patients, or of images.
 
     python -m experiments.evaluate --checkpoint=checkpoints/tumor4_resnet --data_dir=DIR --split=all
 
+    python -m experiments.evaluate --checkpoint=runs/fold0,runs/fold1,runs/fold2 --data_dir=DIR --split=all
+
 --checkpoint is a released model (checkpoints/...) or the directory of a run. Of segmentation, Dice is given per slice and per
-patient volume, on the native grid, before and after (`_post`) the 3D clean-up of each patient's stack. Of
+patient volume, on the native grid, before and after (`_post`) the 3D clean-up of each patient's stack; of whole volumes
+also surface distances, and all of every region. Several checkpoints, with commas between them, are averaged. Of
 classification, accuracy, AUROC, calibration and the rest, and predictions.csv with every image's probabilities.
 """
 
@@ -16,8 +19,11 @@ from absl import flags
 
 from experiments import entry
 
-_CHECKPOINT = flags.DEFINE_string(
-    "checkpoint", None, "A released model's folder, or a run's.", required=True
+_CHECKPOINT = flags.DEFINE_list(
+    "checkpoint",
+    None,
+    "A released model's folder, or a run's; several of one network are averaged.",
+    required=True,
 )
 _DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "Folder of the data set; default: the one the model was trained with."
@@ -40,10 +46,11 @@ def main() -> None:
     from brainjax.infer.evaluate import evaluate
     from brainjax.report import run_report
     from brainjax.train.recipe import targets
-    from brainjax.train.restore import open_model
+    from brainjax.train.restore import open_ensemble
 
     begun = time.perf_counter()
-    model = open_model(_CHECKPOINT.value, tta=_TTA.value)
+    paths = _CHECKPOINT.value
+    model = open_ensemble(paths, tta=_TTA.value)
     config = model.config.copy_and_resolve_references()
     with config.unlocked():
         if _DATA_DIR.value:
@@ -67,9 +74,8 @@ def main() -> None:
         what = "different images" if dataset.target == "label" else "patients"
         protocol += f"; {len(seen)} of {len(scored)} {what} were trained on"
 
-    workdir = pathlib.Path(
-        _WORKDIR.value or f"{_CHECKPOINT.value.rstrip('/')}/evaluation-{_SPLIT.value}"
-    )
+    kind = "evaluation" if len(paths) == 1 else f"evaluation-of-{len(paths)}"
+    workdir = pathlib.Path(_WORKDIR.value or f"{paths[0].rstrip('/')}/{kind}-{_SPLIT.value}")
     workdir.mkdir(parents=True, exist_ok=True)
     result = {
         "task": model.task,
@@ -84,7 +90,7 @@ def main() -> None:
             if model.task == "classification"
             else {"seen_in_training": seen}
         ),
-        "checkpoint": _CHECKPOINT.value,
+        "checkpoint": ",".join(paths),
         "parameters": model.facts["parameters"],
         "seconds": round(time.perf_counter() - begun, 1),
     }

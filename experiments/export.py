@@ -36,6 +36,7 @@ def main() -> None:
     from brainjax.infer.evaluate import evaluate
     from brainjax.report.card import model_card
     from brainjax.report.class_card import class_card
+    from brainjax.report.volume_card import volume_card
     from brainjax.train.recipe import targets
     from brainjax.train.restore import open_model
 
@@ -69,6 +70,7 @@ def main() -> None:
         facts["n_seen_in_training"] = len({*dataset.identity(rows)} & {*facts["trained_on"]})
     stored = dataclasses.replace(stored, facts=facts)
     write_card = class_card if model.task == "classification" else model_card
+    write_card = volume_card if dataset.rank == 3 else write_card
     card = write_card(output.name, stored.config, facts)
     release.save(output, stored, dtype=_DTYPE.value, card=card)
     shutil.rmtree(draft)

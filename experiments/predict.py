@@ -1,24 +1,31 @@
-r"""Says what a classifier sees in an image, or in every image of a folder.
+r"""Says what a classifier sees in an image, or in every image of a folder; segments every case in a folder of volumes.
 
     python -m experiments.predict --checkpoint=checkpoints/tumor4_resnet scan.jpg
     python -m experiments.predict --checkpoint=checkpoints/tumor4_resnet FOLDER --workdir=predictions
+    python -m experiments.predict --checkpoint=checkpoints/runs/brats FOLDER --workdir=predictions
 
 Images (.jpg, .jpeg, .png, .tif) may be named one by one, or as folders, which are searched with their sub-folders. Each
 gets its class and calibrated probabilities on the screen; --workdir adds predictions.csv, result.json and a picture
 of what the network looked at (gradcam.png). An image that cannot be read gets one line on stderr and the exit code
 becomes 1; the others are classified all the same.
+
+Volumes lie in folders as the model's data set has them (BraTS cases, say; truth is not needed). Every case gets a
+<case>.nii.gz in --workdir on the grid of its first file - labels of BraTS for its three regions, otherwise 1, 2, ... for
+the classes - and a picture, <case>.png. Several checkpoints, with commas between them, are averaged.
 """
 
+import math
 import pathlib
 import sys
 import time
+from typing import Any
 
 from absl import app, flags
 
 from experiments import entry
 
-_CHECKPOINT = flags.DEFINE_string(
-    "checkpoint", None, "A released classifier's folder, or a run's.", required=True
+_CHECKPOINT = flags.DEFINE_list(
+    "checkpoint", None, "A released model's folder, or a run's; or several.", required=True
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where predictions.csv and result.json go.")
 
@@ -35,15 +42,21 @@ def main(paths: list[str]) -> None:
 
     from brainjax.io.images import read_image
     from brainjax.report import predictions
-    from brainjax.train.restore import open_model
+    from brainjax.train.restore import open_ensemble
     from brainjax.types import ConfigError, DataError
 
     begun = time.perf_counter()
     if not paths:
         raise app.UsageError("name an image or a folder")
-    model = open_model(_CHECKPOINT.value)
+    checkpoint = ",".join(_CHECKPOINT.value)
+    model = open_ensemble(_CHECKPOINT.value)
+    if model.task == "segmentation" and model.rank == 3:
+        _volumes(model, paths, begun)
+        return
     if model.task != "classification":
-        raise ConfigError(f"{_CHECKPOINT.value} is a model for {model.task}, not a classifier")
+        raise ConfigError(
+            f"{checkpoint} is a model for {model.task} of slices; see experiments.evaluate"
+        )
     files, bad = find(paths)
     names, parts, shown = [], [], []
     bar = tqdm(total=len(files), unit="image", desc="classifying", delay=2, file=sys.stderr)
@@ -72,7 +85,7 @@ def main(paths: list[str]) -> None:
         print(f"{name:{width}}  " + "  ".join(f"{c} {x:.3f}" for x, c in ranked))
     if len(names) > _LINES:
         print(f"... and {len(names) - _LINES} more; --workdir keeps them all")
-    print(f"Research use only. Model: {_CHECKPOINT.value}, {model.facts.get('dataset', '')}")
+    print(f"Research use only. Model: {checkpoint}, {model.facts.get('dataset', '')}")
     predicted = [model.classes[k] for k in probabilities.argmax(1)]
     result = {
         "task": "prediction",
@@ -91,7 +104,7 @@ def main(paths: list[str]) -> None:
             for name, c, p in zip(names, predicted, probabilities, strict=True)
         ],
         "unreadable": bad,
-        "checkpoint": _CHECKPOINT.value,
+        "checkpoint": checkpoint,
         "seconds": round(time.perf_counter() - begun, 1),
     }
     workdir = pathlib.Path(_WORKDIR.value) if _WORKDIR.value else None
@@ -103,6 +116,70 @@ def main(paths: list[str]) -> None:
         label_report.looked_at(workdir, model, shown, names)
     entry.finish(workdir, result)
     if bad:
+        sys.exit(1)
+
+
+def _volumes(model: Any, paths: list[str], begun: float) -> None:
+    """Segments the cases of every folder; see the top of this file."""
+    from tqdm import tqdm
+
+    from brainjax.infer import cases
+    from brainjax.io import write_volume
+    from brainjax.report import planes
+    from brainjax.types import ConfigError, DataError
+
+    if not _WORKDIR.value:
+        raise ConfigError("masks are written to --workdir; name a folder")
+    workdir = pathlib.Path(_WORKDIR.value)
+    workdir.mkdir(parents=True, exist_ok=True)
+    found, bad = [], []
+    for path in paths:
+        try:
+            reader, some, problems = cases.find(model, path)
+            found += [(reader, case) for case in some]
+            bad += map(str, problems)
+        except DataError as error:
+            bad.append(str(error))
+    done = []
+    for reader, case in tqdm(found, unit="case", desc="segmenting", delay=2, file=sys.stderr):
+        try:
+            loaded, mask = cases.segment(model, reader, case)
+            write_volume(workdir / f"{case.name}.nii.gz", cases.result(model, loaded, mask))
+        except DataError as error:
+            bad.append(str(error))
+            continue
+        z = planes.telling(mask)
+        slices = planes.axial(loaded.image, z), planes.axial(mask, z)
+        planes.regions(
+            workdir / f"{case.name}.png",
+            [slices[0]],
+            {"prediction": [slices[1]]},
+            [f"{case.name} z {z}"],
+            model.facts["channels"],
+            model.facts["classes"],
+        )
+        ml = mask.sum((0, 1, 2)) * math.prod(loaded.spacing) / 1000
+        row = {
+            c: round(float(x), 3) for c, x in zip(model.facts["classes"], ml.tolist(), strict=True)
+        }
+        print(f"{case.name}  " + "  ".join(f"{c} {x:.1f} ml" for c, x in row.items()))
+        done.append({"case": case.name, "volume_ml": row})
+    for line in bad:
+        print(f"error: {line}", file=sys.stderr)
+    if done:
+        print(f"Research use only. Model: {','.join(_CHECKPOINT.value)}")
+        result = {
+            "task": "prediction",
+            "dataset": model.facts.get("dataset", ""),
+            "split": "none",
+            "metrics": {"n_volumes": len(done)},
+            "predictions": done,
+            "unreadable": bad,
+            "checkpoint": ",".join(_CHECKPOINT.value),
+            "seconds": round(time.perf_counter() - begun, 1),
+        }
+        entry.finish(workdir, result)
+    if bad or not done:
         sys.exit(1)
 
 

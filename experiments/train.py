@@ -9,6 +9,9 @@ r"""Trains a segmentation or classification model, or goes on with a run that wa
     python -m experiments.train --config=configs/classifier.py --config.data.dir=DIR
         Four classes of brain tumour images, the folders Training/ and Testing/ as Kaggle ships them.
 
+    python -m experiments.train --config=configs/brats.py:brats --config.data.dir=DIR
+        Gliomas in whole volumes of T1, contrast-enhanced T1, T2 and FLAIR, BraTS 2018 to 2023 as distributed.
+
 Any field of the config is a flag: --config.train.steps=500 --config.model.dropout=0.1
 --config.optimizer.learning_rate=1e-3 --config.loss.name=jaccard. The same command with the same --workdir
 resumes a killed run, bit for bit. Exit codes: 0 done, 1 an error in one line, 75 stopped by SIGTERM
@@ -85,6 +88,7 @@ def train(
     trainer = Trainer(recipe, dataset, split, workdir, seed=config.seed, quiet=quiet)
     labels = dataset.target == "label"
     rows_are, groups_are = ("images", "groups of like images") if labels else ("slices", "patients")
+    rows_are = "volumes" if dataset.rank == 3 else rows_are
     print(
         f"{config.name}: {type(recipe.model).__name__} with {trainer.parameters:,} parameters; "
         f"{len(split.train)} / {len(split.val)} / {len(split.test)} {rows_are} to train / validate / "
@@ -102,12 +106,7 @@ def train(
     # Without test patients the run is judged on those it was monitored with; without those, on nobody.
     part = "test" if len(split.test) else "val" if len(split.val) else "none"
     facts = {
-        "task": dataset.task,
-        "dataset": dataset.info.name,
-        "licence": dataset.info.licence,
-        "citation": dataset.info.citation,
-        "channels": list(dataset.info.channels),
-        "classes": list(dataset.info.classes),
+        **release.facts_of(dataset),
         "parameters": trainer.parameters,
         "step": step,
         "protocol": split.protocol,

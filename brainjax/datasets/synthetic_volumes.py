@@ -6,12 +6,13 @@ on it alone is not fit for patients.
 
 import dataclasses
 from collections.abc import Callable
+from typing import ClassVar
 
 import jax
 import numpy as np
 
 from brainjax.datasets import synthetic
-from brainjax.datasets.base import ArrayDataset
+from brainjax.datasets.base import ArrayDataset, DatasetInfo
 from brainjax.datasets.regions import ENHANCING, NECROSIS, OEDEMA, REGIONS, to_regions
 from brainjax.synth import contrast, deform, generate, tumour
 from brainjax.types import ConfigError
@@ -39,6 +40,8 @@ class SyntheticVolumes:
     size: int = 96
     seed: int = 0
     healthy: float = 0.0
+
+    info: ClassVar[DatasetInfo] = INFO
 
     def load(self, progress: Callable[[int, int], None] | None = None) -> ArrayDataset:
         """Generates the patients.

@@ -119,6 +119,12 @@ class Predictor:
         return Predictor(self.model, self.input, dataclasses.replace(self.options, **changes))
 
     def _probabilities(self, variables: Any, raw: dict[str, jax.Array]) -> jax.Array:
+        if not isinstance(variables, tuple):
+            return self._of_one(variables, raw)
+        each = [self._of_one(member, raw) for member in variables]
+        return sum(each) / len(each)
+
+    def _of_one(self, variables: Any, raw: dict[str, jax.Array]) -> jax.Array:
         native = raw["image"].shape[1:-1]
         image = prepare(raw, self.input.size)["image"]
 
@@ -173,7 +179,7 @@ class Predictor:
         Of volumes one at a time, b = 1.
 
         Args:
-            variables: the network's.
+            variables: the network's; a tuple of several is an ensemble, which gives the mean of its members.
             source: the dataset.
             rows: [n] row numbers, in any order.
             check: called whenever the network has run; what it raises ends the prediction.

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from safetensors import SafetensorError
 from safetensors.flax import load_file, save_file
 
+from brainjax.datasets.base import Dataset
 from brainjax.types import CheckpointError
 
 WEIGHTS, CONFIG, SUMS, CARD = "model.safetensors", "config.json", "SHA256SUMS", "MODEL_CARD.md"
@@ -31,7 +32,7 @@ class Release:
 
     Attributes:
         config: the training config, as a plain dict.
-        facts: dataset, licence, patients trained on, parameters, measured scores.
+        facts: dataset (see `facts_of`), licence, patients trained on, parameters, measured scores.
         variables: the model's variables, float32.
     """
 
@@ -45,6 +46,21 @@ class Release:
         return self.facts.get(
             "task", "segmentation"
         )  # releases older than classification do not say
+
+
+def facts_of(dataset: Dataset) -> dict[str, Any]:
+    """What a model that is trained on `dataset` is for, and what it will see: a part of `Release.facts`."""
+    info = dataset.info
+    return {
+        "task": dataset.task,
+        "dataset": info.name,
+        "licence": info.licence,
+        "citation": info.citation,
+        "channels": list(info.channels),
+        "classes": list(info.classes),
+        "rank": dataset.rank,
+        "spacing_mm": list(info.spacing_mm) if info.spacing_mm else None,
+    }
 
 
 def is_release(directory: str | pathlib.Path) -> bool:

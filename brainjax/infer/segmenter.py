@@ -1,4 +1,6 @@
-"""A trained model ready for use: three lines from an array of slices to a mask."""
+"""A trained model ready for use: three lines from an array of slices, or a volume, to a mask."""
+
+import dataclasses
 
 import numpy as np
 
@@ -18,37 +20,54 @@ class Segmenter(Model):
 
     task = "segmentation"
 
+    @property
+    def rank(self) -> int:
+        """Axes of what is segmented: 2 of slices, 3 of whole volumes."""
+        return self.facts.get("rank", 2)  # older releases know slices alone
+
     def __call__(self, volume: np.ndarray, *, clean: bool = True) -> np.ndarray:
-        """Segments one patient's stacked slices.
+        """Segments one patient's stacked slices, or a whole volume.
 
         Args:
-            volume: [S H W C] with the channels the model was trained on, in scan order; values as in the
-                training files, since each volume is normalised by its own intensities.
+            volume: [S H W C] of slices in scan order, or [X Y Z C] in RAS+ of about the voxel size of
+                `facts["spacing_mm"]`, with the channels the model was trained on; values as in the training files,
+                since each volume is normalised by its own intensities.
             clean: apply the model's 3D clean-up.
 
         Returns:
-            [S H W] bool.
+            [S H W] or [X Y Z] bool; of a model with several classes [.. K].
 
         Raises:
             DataError: wrong number of axes or channels, or values that are not finite.
         """
-        channels = self.facts["channels"]
-        volume = np.asarray(volume)
-        if volume.ndim != 4 or not len(volume) or volume.shape[-1] != len(channels):
-            raise DataError(
-                f"volume has shape {volume.shape}; this model wants [slices, height, width, "
-                f"{len(channels)}] with channels {', '.join(channels)}"
-            )
-        if not np.isfinite(volume).all():
-            raise DataError("volume holds NaN or infinite values; replace them first")
-        count = len(volume)
+        volume = self._checked(np.asarray(volume))
+        classes = self.facts["classes"]
+        rows = volume if self.rank == 2 else volume[None]
+        count = len(rows)
         dataset = ArrayDataset(
-            info=DatasetInfo("volume", tuple(channels), tuple(self.facts["classes"]), "", ""),
-            image=volume,
-            mask=np.zeros((*volume.shape[:3], 1), np.uint8),
+            info=DatasetInfo("volume", tuple(self.facts["channels"]), tuple(classes), "", ""),
+            image=rows,
+            mask=np.zeros((*rows.shape[:-1], len(classes)), np.uint8),
             group=np.zeros(count, np.int32),
             position=np.arange(count, dtype=np.int32),
             groups=("volume",),
         )
-        mask = self.predictor.masks(self.variables, self.source(dataset), np.arange(count))[..., 0]
-        return self.predictor.options.postprocess()(mask) if clean else mask
+        mask = self.predictor.masks(self.variables, self.source(dataset), np.arange(count))
+        mask = mask if self.rank == 2 else mask[0]
+        if clean:
+            cleanup = self.predictor.options.postprocess()
+            cleanup = dataclasses.replace(cleanup, per_slice=self.rank == 2)
+            mask = np.stack([cleanup(mask[..., k]) for k in range(len(classes))], -1)
+        return mask if len(classes) > 1 else mask[..., 0]
+
+    def _checked(self, volume: np.ndarray) -> np.ndarray:
+        channels = self.facts["channels"]
+        if volume.ndim != 4 or not len(volume) or volume.shape[-1] != len(channels):
+            axes = "slices, height, width" if self.rank == 2 else "X, Y, Z"
+            raise DataError(
+                f"volume has shape {volume.shape}; this model wants [{axes}, {len(channels)}] with channels "
+                f"{', '.join(channels)}"
+            )
+        if not np.isfinite(volume).all():
+            raise DataError("volume holds NaN or infinite values; replace them first")
+        return volume

@@ -11,7 +11,7 @@ import numpy as np
 
 from brainjax.data.source import Source
 from brainjax.preprocess.batch import prepare
-from brainjax.report import figures, label_report, runs, tables
+from brainjax.report import figures, label_report, planes, runs, tables
 
 _SAMPLES = 6
 
@@ -47,8 +47,11 @@ def training_batch(workdir: pathlib.Path, trainer: Any) -> None:
     raw = {k: v[:8] for k, v in raw.items()}
     image, mask = jax.device_get(view(raw))
     if image.ndim == 5:
-        image, mask = zip(*map(_axial, image, mask), strict=True)
-        image, mask = np.stack(image), np.stack(mask)
+        most = [planes.telling(one) for one in mask]
+        image, mask = (
+            np.stack([planes.axial(one, z) for one, z in zip(x, most, strict=True)])
+            for x in (image, mask.max(-1, keepdims=True))
+        )
     classes = trainer.source.dataset.info.classes
     names = [classes[k] for k in np.argmax(raw["label"], 1)] if "label" in raw else ()
     figures.batch(workdir / "batch.png", image, mask, names=names)
@@ -86,6 +89,11 @@ def scores(
             predictor, variables, source, scored.rows, scored.probabilities
         )
         return label_report.scores(workdir, answers, warning=warning)
+    if data.rank == 3:
+        of_each = scored.result["per_volume"]
+        return planes.scores(
+            workdir, predictor, variables, source, scored.rows, of_each, warning=warning
+        )
     picked = _telling_rows(source, scored.rows)
     picture = figures.save_samples(
         workdir / "samples.png",
@@ -98,13 +106,6 @@ def scores(
     )
     figures.volumes(workdir / "volumes.png", scored.result["per_volume"], warning=warning)
     return picture
-
-
-def _axial(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The axial slice with most of the mask, hung as radiologists do: [X Y Z C] and [X Y Z K] -> [Y X C], [Y X 1]."""
-    most = int(mask.sum((0, 1, 3)).argmax()) if mask.any() else image.shape[2] // 2
-    found = (image[:, :, most], mask[:, :, most].max(-1, keepdims=True))
-    return tuple(x.transpose(1, 0, 2)[::-1, ::-1] for x in found)
 
 
 def _telling_rows(source: Source, rows: np.ndarray) -> np.ndarray:

@@ -2,10 +2,12 @@
 
 import json
 import pathlib
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 
-from brainjax.config import from_dict
+from brainjax.config import difference, from_dict
 from brainjax.infer import Classifier, Segmenter, release
 from brainjax.infer.model import Model
 from brainjax.train.checkpoint import Checkpoints
@@ -55,6 +57,40 @@ def open_stored(directory: str | pathlib.Path) -> release.Release:
     return _from_checkpoints(directory)
 
 
+def open_ensemble(directories: Sequence[str | pathlib.Path], *, tta: str = "") -> Model:
+    """Several models as one, whose probabilities are the mean of theirs: the folds of a cross-validation, say.
+
+    Args:
+        directories: of releases or runs of one network and one preprocessing.
+        tta: as of `open_model`.
+
+    Raises:
+        CheckpointError: as `open_model`, or they are not alike; the message says in what.
+    """
+    models = [open_model(directory, tta=tta) for directory in directories]
+    first = models[0]
+    for model, directory in zip(models[1:], directories[1:], strict=True):
+        here, there = ({**_same(m)} for m in (first, model))
+        changed = difference(here, there)
+        if changed:
+            raise CheckpointError(
+                f"{directory} is no second {directories[0]}: {'; '.join(changed[:3])}; only models of one network and "
+                f"preprocessing can be averaged"
+            )
+    if len(models) == 1:
+        return first
+    seen = sorted({name for model in models for name in model.facts["trained_on"]})
+    facts = {**first.facts, "trained_on": seen, "members": len(models)}
+    return type(first)(first.config.to_dict(), facts, tuple(m.variables for m in models))
+
+
+def _same(model: Model) -> dict[str, Any]:
+    """What the members of an ensemble have in common."""
+    config = model.config.to_dict()
+    facts = {key: model.facts[key] for key in ("channels", "classes")}
+    return {**{key: config[key] for key in ("model", "input", "infer")}, "facts": facts}
+
+
 def _from_checkpoints(directory: pathlib.Path) -> release.Release:
     path = directory / "config.json"
     if not path.is_file() or not (directory / "checkpoints").is_dir():
@@ -74,13 +110,8 @@ def _from_checkpoints(directory: pathlib.Path) -> release.Release:
     checkpoints.close()
     split = recipe.split(dataset)
     facts = {
-        "task": dataset.task,
-        "dataset": dataset.info.name,
-        "licence": dataset.info.licence,
-        "citation": dataset.info.citation,
+        **release.facts_of(dataset),
         "step": int(state.step),
-        "channels": list(dataset.info.channels),
-        "classes": list(dataset.info.classes),
         "parameters": count_parameters(state.variables),
         "trained_on": sorted({*dataset.identity(split.train), *record.get("inherited", [])}),
     }

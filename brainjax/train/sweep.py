@@ -278,12 +278,7 @@ class Runner:
         folder, dataset = trial.folder(self.workdir), pack.program.dataset
         if self.keep_weights and diverged is None:
             facts = {
-                "task": "classification" if dataset.target == "label" else "segmentation",
-                "dataset": dataset.info.name,
-                "licence": dataset.info.licence,
-                "citation": dataset.info.citation,
-                "channels": list(dataset.info.channels),
-                "classes": list(dataset.info.classes),
+                **release.facts_of(dataset),
                 "parameters": parameters,
                 "step": pack.step,
                 "protocol": split.protocol,

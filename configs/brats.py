@@ -1,0 +1,68 @@
+"""Gliomas in whole volumes: whole tumour, tumour core and enhancing tumour, each a sigmoid of its own.
+
+After the BraTS segmenters of nnU-Net (Isensee et al. 2020, arXiv:2011.00848): patches, foreground oversampling,
+instance norm, sliding window. Scores are not measured yet.
+
+    python -m experiments.train --config=configs/brats.py
+        A small 3D U-Net on the embedded synthetic heads with four modalities; no download, for CPUs.
+    python -m experiments.train --config=configs/brats.py:brats --config.data.dir=DIR
+        BraTS 2018 to 2021 or 2023 as distributed, patches of 128; for accelerators, and 71 MB of memory a case.
+    python -m experiments.train --config=configs/brats.py:brats2013 --config.data.dir=DIR
+        The two patients of BRATS 2013 that DeepMedic shares, FLAIR and T1ce: one trains, the other tests, and with
+        --config.split.fold=1 the other way round.
+"""
+
+from ml_collections import ConfigDict
+
+from brainjax.config import spec
+from brainjax.datasets import Brats, Brats2013, splits
+from brainjax.models import UNet
+from configs import base
+
+SMALL = {"features": (16, 32, 64, 128), "upsample": "resize"}
+LARGE = {"features": (32, 64, 128, 256, 320), "upsample": "resize", "remat": True}
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """The experiment called `variant`, see the top of this file."""
+    return base.choose(variant, VARIANTS)
+
+
+def _unet(shape: dict) -> ConfigDict:
+    return spec(UNet, num_classes=3, norm="instance", activation="leaky_relu", **shape)
+
+
+def _brats() -> ConfigDict:
+    config = base.volumes("brats", _unet(LARGE)).copy_and_resolve_references()
+    with config.unlocked():
+        config.data = spec(Brats, dir="data/brats")
+        config.split = spec(splits.by_patient, test=0.2, val=0.03)
+        config.augment.update(
+            patch=(128, 128, 128),
+            foreground=0.33,
+            flip=(0.5, 0.5, 0.5),
+            p_affine=0.3,
+            p_elastic=0.1,
+        )
+        config.train.update(steps=50_000, ema=0.999, eval_every=5000, checkpoint_every=1000)
+        config.optimizer.learning_rate = 1e-3
+        config.infer.update(tta="flip", mirror=(0, 1, 2), min_voxels=50)
+    return config.lock()
+
+
+def _brats2013() -> ConfigDict:
+    config = base.volumes("brats2013", _unet(SMALL)).copy_and_resolve_references()
+    with config.unlocked():
+        config.data = spec(Brats2013, dir="data/brats_2013")
+        config.split = spec(splits.k_fold, folds=2, val=0)
+        # One patient is seen for the whole run: distort much.
+        config.augment.update(patch=(64, 64, 64), flip=(0.5, 0.5, 0.5), p_affine=0.8, p_elastic=0.3)
+        config.train.update(steps=400, keep="last")
+    return config.lock()
+
+
+VARIANTS = {
+    "": lambda: base.volumes("brats_synthetic", _unet(SMALL)),
+    "brats": _brats,
+    "brats2013": _brats2013,
+}
