@@ -1,12 +1,12 @@
 """The console script `brainjax`: one file a sub-command, each with `add(subparsers)` and `run(arguments) -> exit code`."""
 
 import argparse
-import importlib.metadata
 import os
 import pathlib
 import sys
 from collections.abc import Sequence
 
+from brainjax import __version__
 from brainjax.cli import strip
 from brainjax.types import BrainjaxError
 
@@ -18,9 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="brainjax", description="Brain MRI on your own machine. Research use only."
     )
-    parser.add_argument(
-        "--version", action="version", version=f"brainjax {importlib.metadata.version('brainjax')}"
-    )
+    parser.add_argument("--version", action="version", version=f"brainjax {__version__}")
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add(subparsers)
