@@ -4,9 +4,14 @@ r"""Prepares a data set once: verifies every file and writes it as a TFDS data s
     python -m experiments.train --config=configs/unet.py:lgg --config.data.dir=PREPARED
 
     python -m experiments.prepare --dataset=TumorImages --data_dir=DIR --output=PREPARED
+    python -m experiments.prepare --dataset=Brats --data_dir=DIR --output=PREPARED --plan --memory_gb=24
+    python -m experiments.train --config=configs/brats.py:brats --config.data.dir=PREPARED --plan=PREPARED
 
 Training takes the prepared folder in the place of the original one, with the same rows in the same order, and starts
 faster from it, the more so over a network disk. An interrupted preparation is never taken for a finished one.
+
+--plan also derives patch, batch and depth of the network from the volumes and the memory, and writes them with their
+reasons to plan.json in --output.
 """
 
 import pathlib
@@ -19,12 +24,19 @@ from experiments import entry
 _DATASET = flags.DEFINE_enum(
     "dataset",
     "LGG",
-    ["LGG", "TumorImages", "TumorImages7023", "YesNoImages"],
+    ["LGG", "TumorImages", "TumorImages7023", "YesNoImages", "Brats", "Brats2013", "NFBS"],
     "Which data set the folder holds.",
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder as downloaded.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "Where the prepared files go.", required=True)
 _SKIP_BAD = flags.DEFINE_bool("skip_bad", False, "Leave unusable files out instead of refusing.")
+_SPACING = flags.DEFINE_float(
+    "spacing", 0.0, "Resample volumes to so many mm; 0 keeps the files' own.", lower_bound=0.0
+)
+_PLAN = flags.DEFINE_bool("plan", False, "Also write plan.json, of volumes.")
+_MEMORY = flags.DEFINE_float(
+    "memory_gb", 8.0, "What a training step may take, for the plan.", lower_bound=0.0
+)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where result.json goes; default: --output.")
 
 
@@ -34,27 +46,42 @@ def main() -> None:
     from brainjax.types import ConfigError
 
     try:
-        from brainjax.datasets import images_builder, lgg_builder
+        from brainjax.datasets import images_builder, lgg_builder, volumes_builder
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"preparing needs {error.name}: pip install tensorflow-datasets tensorflow-cpu"
         ) from error
     begun = time.perf_counter()
+    if _PLAN.value and _DATASET.value not in volumes_builder.BUILDERS:
+        raise ConfigError(f"--plan is for volumes ({', '.join(volumes_builder.BUILDERS)})")
     places, skip = (_DATA_DIR.value, _OUTPUT.value), {"skip_bad": _SKIP_BAD.value}
     if _DATASET.value == "LGG":
         folder, counted = lgg_builder.prepare(*places, **skip), ("n_slices", "n_volumes")
+    elif _DATASET.value in volumes_builder.BUILDERS:
+        skip["spacing"] = _SPACING.value
+        folder = volumes_builder.prepare(_DATASET.value, *places, **skip)
+        counted = "n_volumes", "n_patients"
     else:
         folder = images_builder.prepare(_DATASET.value, *places, **skip)
         counted = "n_images", "n_groups"
-    dataset = datasets.get(_DATASET.value)(_OUTPUT.value).load()
+    lazy = {"in_memory": False} if _DATASET.value in volumes_builder.BUILDERS else {}
+    dataset = datasets.get(_DATASET.value)(_OUTPUT.value, **lazy).load()
     workdir = pathlib.Path(_WORKDIR.value or _OUTPUT.value)
     workdir.mkdir(parents=True, exist_ok=True)
+    planned = {}
+    if _PLAN.value:
+        from brainjax.preprocess import plan
+
+        seen = volumes_builder.fingerprint(_DATASET.value, _OUTPUT.value)
+        made = plan.make_plan(seen, memory_gb=_MEMORY.value)
+        planned = {"plan": str(made.save(_OUTPUT.value))}
     result = {
         "task": "prepare",
         "dataset": dataset.info.name,
         "split": "all",
         "metrics": dict(zip(counted, (len(dataset), len(dataset.groups)), strict=True)),
         "output": str(folder),
+        **planned,
         "seconds": round(time.perf_counter() - begun, 1),
     }
     entry.finish(workdir, result)

@@ -36,6 +36,11 @@ _CONFIG = flags.DEFINE_string(
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Directory of the run; default checkpoints/runs/<name of the config>."
 )
+_PLAN = flags.DEFINE_string(
+    "plan",
+    None,
+    "A plan.json of experiments.prepare, whose numbers replace the config's; --config.FIELD still has the last word.",
+)
 _QUIET = flags.DEFINE_bool("quiet", False, "No progress bar.")
 
 # A run may be resumed with other values of these: they change where and how often, never what.
@@ -58,10 +63,14 @@ def main(changes: dict[str, str]) -> None:
     # The flags must be parsed, and --help answered, before jax takes its second to load.
     from brainjax.config import load
     from brainjax.override import override
+    from brainjax.preprocess import plan
     from brainjax.train.recipe import targets
 
     begun = time.perf_counter()
-    config = override(load(_CONFIG.value), changes, targets())
+    config = load(_CONFIG.value)
+    if _PLAN.value:
+        changes = {**plan.load(_PLAN.value).changes(config), **changes}
+    config = override(config, changes, targets())
     workdir = pathlib.Path(_WORKDIR.value or f"checkpoints/runs/{config.name}")
     entry.finish(workdir, train(config, workdir, begun=begun, quiet=_QUIET.value))
 

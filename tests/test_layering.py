@@ -43,6 +43,7 @@ MAY_IMPORT = {
 EXTRA = {
     "report/runs.py": {"train.logging"},
     "datasets/lgg.py": {"data"},  # opens a prepared folder, on demand
+    "datasets/volumes.py": {"data"},
 }
 # Third parties: file pattern -> where alone they may be imported, also inside functions.
 ONLY_IN = {

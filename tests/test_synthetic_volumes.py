@@ -1,14 +1,16 @@
 """Whole synthetic heads: regions that nest, an orientation that is RAS+, contrast where there should be some."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from brainjax.datasets import SyntheticVolumes
+from brainjax.datasets import SyntheticHeads, SyntheticVolumes
 from brainjax.datasets.synthetic_volumes import brats_labels, to_ras
 from brainjax.synth.contrast import CLASSES
 from brainjax.types import ConfigError
 
-SMALL = SyntheticVolumes(subjects=4, slices=32, size=48)
+SMALL = SyntheticVolumes(subjects=4, slices=32, size=48, stripped=False)
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +50,29 @@ def test_the_head_is_whole_and_upright(data):
 
 
 def test_a_patient_depends_on_the_seed_and_its_number_alone(data):
-    fewer = SyntheticVolumes(subjects=2, slices=32, size=48).load()
+    fewer = dataclasses.replace(SMALL, subjects=2).load()
     np.testing.assert_array_equal(fewer.image, data.image[:2])
-    other = SyntheticVolumes(subjects=1, slices=32, size=48, seed=1).load()
+    other = dataclasses.replace(SMALL, subjects=1, seed=1).load()
     assert (other.image != data.image[:1]).any()
+
+
+def test_a_stripped_head_keeps_its_brain_and_tumour_alone(data):
+    stripped = dataclasses.replace(SMALL, subjects=2, stripped=True).load()
+    np.testing.assert_array_equal(stripped.mask, data.mask[:2])
+    kept = stripped.image.any(-1)
+    np.testing.assert_array_equal(stripped.image[kept], data.image[:2][kept])
+    assert kept[data.mask[:2, ..., 0] > 0].mean() > 0.99
+    litres = kept.sum((1, 2, 3)) * np.prod(data.info.spacing_mm) / 1e6
+    assert ((litres > 0.9) & (litres < 2.2)).all()
+
+
+def test_heads_to_strip_show_the_skull_and_their_mask_is_one_brain(data):
+    heads = SyntheticHeads(subjects=2, slices=32, size=48).load()
+    assert heads.image.shape == (2, 48, 48, 32, 1) and heads.info.classes == ("brain",)
+    litres = heads.mask.sum((1, 2, 3, 4)) * np.prod(heads.info.spacing_mm) / 1e6
+    assert ((litres > 0.9) & (litres < 2.2)).all()
+    outside = (heads.image > 40) & (heads.mask == 0)
+    assert (outside.sum((1, 2, 3, 4)) > 0.2 * heads.mask.sum((1, 2, 3, 4))).all()
 
 
 def test_a_rim_without_contrast_agent_is_core():

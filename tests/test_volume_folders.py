@@ -282,6 +282,35 @@ def test_a_prediction_goes_back_to_the_grid_of_the_file(tmp_path, spacing):
     assert dice == 1.0 if not spacing else dice > 0.85
 
 
+def test_prepared_rows_are_those_of_the_folder(tmp_path):
+    builder = pytest.importorskip("brainjax.datasets.volumes_builder")
+    source, output = tmp_path / "source", tmp_path / "prepared"
+    for i, name in enumerate(("BraTS-GLI-00012-001", "BraTS-GLI-00007-000", "BraTS-GLI-00012-000")):
+        brats(source, name, 2023, 3, seed=i)
+    brats(source, "BraTS-GLI-00099-000", 2023, 3, leave_out=("t1",))
+    with pytest.raises(DataError, match="the t1 modality is missing"):
+        builder.prepare("Brats", str(source), str(output))
+    with pytest.raises(DataError, match="only an interrupted|nothing prepared"):
+        builder.data_source("Brats", str(output))
+    builder.prepare("Brats", str(source), str(output), skip_bad=True)
+    expected = datasets.Brats(str(source), skip_bad=True).load()
+    for in_memory in (True, False):
+        found = datasets.Brats(str(output), in_memory=in_memory).load()
+        assert found.info == expected.info and found.groups == expected.groups
+        for field in ("mask", "group", "position"):
+            np.testing.assert_array_equal(getattr(found, field), getattr(expected, field))
+        np.testing.assert_array_equal(np.asarray(found.image), expected.image)
+        assert isinstance(found.image, np.ndarray) == in_memory
+    picked = datasets.Brats(str(output), modalities=("flair", "t1"), in_memory=False).load()
+    np.testing.assert_array_equal(
+        picked.image[np.array([2, 0])], expected.image[[2, 0]][..., [3, 0]]
+    )
+    with pytest.raises(ConfigError, match="prepare it again with --spacing=2.0"):
+        datasets.Brats(str(output), spacing=2.0).load()
+    with pytest.raises(ConfigError, match="read from disk only once prepared"):
+        datasets.Brats(str(source), in_memory=False).load()
+
+
 @pytest.mark.parametrize("name", ["Brats", "NFBS", "ImagePairs"])
 def test_a_folder_of_something_else_says_what_is_expected(tmp_path, name):
     make = datasets.get(name)

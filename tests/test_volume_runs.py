@@ -1,18 +1,25 @@
 """Whole volumes through the same source, feeds, loop and predictor as slices."""
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny import make_dataset, make_volume_config, make_volumes
 
+from brainjax.config import to_dict
 from brainjax.data import feeds
 from brainjax.data.order import Order
-from brainjax.data.source import Source
+from brainjax.data.source import Input, Source
+from brainjax.infer import Inference, Predictor, Segmenter, release
 from brainjax.infer.evaluate import evaluate
+from brainjax.report import run_report
+from brainjax.report.volume_card import volume_card
 from brainjax.train.loop import Trainer
 from brainjax.train.recipe import make_recipe
+from brainjax.train.restore import open_ensemble
 from brainjax.train.signals import Interrupted
-from brainjax.types import ConfigError, DataError
+from brainjax.types import CheckpointError, ConfigError, DataError
 
 
 @pytest.fixture(scope="module")
@@ -123,3 +130,92 @@ def test_arrays_that_do_not_fit_are_listed(volumes):
     broken["image"][3, 0, 0, 0, 0] = np.nan
     with pytest.raises(DataError, match=r"differs in size(.|\n)*1 rows are not finite: rows 3"):
         Source(type(volumes)(**broken), 1, "zscore")
+
+
+def test_a_run_is_opened_used_and_averaged(volumes, run, tmp_path):
+    step, variables = run.final()
+    facts = {**release.facts_of(volumes), "parameters": run.parameters, "step": step}
+    assert facts["rank"] == 3 and facts["spacing_mm"] == [1.0, 1.0, 2.0]
+    config, members = to_dict(make_volume_config()), []
+    for i, weights in enumerate((variables, jax.tree.map(lambda x: 0.5 * x, variables))):
+        own = {**facts, "trained_on": [f"patient_{i}"]}
+        release.save(tmp_path / str(i), release.Release(config, own, weights))
+        members.append(Segmenter.load(tmp_path / str(i)))
+    assert members[0].predictor.options.patch == (8, 8, 8)  # that of training
+
+    mask = members[0](volumes.image[0])
+    source, rows = members[0].source(volumes), np.arange(1)
+    expected = run.predictor.masks(variables, run.source, rows)
+    np.testing.assert_array_equal(mask, expected[0])
+    with pytest.raises(DataError, match=r"wants \[X, Y, Z, 2\]"):
+        members[0](volumes.image[0, ..., :1])
+
+    both = open_ensemble([tmp_path / "0", tmp_path / "1"])
+    assert both.facts["trained_on"] == ["patient_0", "patient_1"] and both.facts["members"] == 2
+    each = [m.predictor.probabilities(m.variables, source, rows) for m in members]
+    found = both.predictor.probabilities(both.variables, source, rows)
+    np.testing.assert_allclose(found, (each[0] + each[1]) / 2, atol=1e-5)
+    other = {**config, "input": {**config["input"], "normalize": "minmax"}}
+    release.save(tmp_path / "2", release.Release(other, {**facts, "trained_on": []}, variables))
+    with pytest.raises(CheckpointError, match="input.normalize: 'zscore' -> 'minmax'"):
+        open_ensemble([tmp_path / "0", tmp_path / "2"])
+
+
+def test_pictures_and_card_of_a_scored_run(volumes, run, tmp_path):
+    _, variables = run.final()
+    rows = np.arange(len(volumes))
+    scores = evaluate(run.predictor, variables, run.source, rows)
+    result = {"split": "test", "protocol": "patient split", **scores.details}
+    run_report.training_batch(tmp_path, run)
+    picture = run_report.scores(
+        tmp_path, run.predictor, variables, run.source, run_report.Scored(rows, result)
+    )
+    assert picture.ndim == 3 and picture.dtype == np.uint8
+    for name in ("batch", "samples", "volumes"):
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    facts = {
+        **release.facts_of(volumes),
+        **{"parameters": 1234, "step": 8, "storage": "bfloat16", "exported": "2026-01-01"},
+        **{"protocol": "patient split", "trained_on": ["patient_0"], "limits": "Nothing else."},
+        **{"metrics": scores.metrics, **scores.details},
+    }
+    card = volume_card("tiny", to_dict(make_volume_config()), facts)
+    for part in ("1,234", "whole, core", "1 x 1 x 2 mm", "8 x 8 x 8 voxels", "Nothing else."):
+        assert part in card
+    for region in ("all", "whole", "core"):
+        assert f"| {region}" in card
+    assert f"{scores.metrics['dice_core_volume_mean']:.4f}" in card
+
+
+def test_mirrors_average_the_axes_asked_for(volumes):
+    """Of a network that answers with its position, every mirrored axis gives the middle."""
+
+    class Place(nn.Module):
+        @nn.compact
+        def __call__(self, x, *, train):
+            grid = jnp.meshgrid(*(jnp.linspace(-2.0, 2.0, n) for n in x.shape[1:4]), indexing="ij")
+            return jnp.broadcast_to(jnp.stack(grid[:2], -1), (*x.shape[:4], 2))
+
+    source = Source(volumes, 1, "zscore")
+    options = {"tta": "flip", "batch_size": 2}
+    for mirror, flat in (((0,), [True, False]), ((0, 1), [True, True]), ((2,), [False, False])):
+        made = Predictor(Place(), Input(size=0), Inference(mirror=mirror, **options))
+        found = made.probabilities({}, source, np.arange(1))[0]
+        assert [np.ptp(found[..., k]) < 1e-6 for k in range(2)] == flat
+
+
+def test_one_compile_and_the_check_is_asked_between_patches(volumes):
+    shapes, asked = [], []
+
+    class Traced(nn.Module):
+        @nn.compact
+        def __call__(self, x, *, train):
+            shapes.append(x.shape)
+            return x
+
+    made = Predictor(Traced(), Input(size=0), Inference(batch_size=4, patch=(8, 8, 8)))
+    source = Source(volumes, 1, "zscore")
+    made.warm({}, source)
+    evaluate(made, {}, source, np.arange(3), clean=False, check=lambda: asked.append(1))
+    assert shapes == [(4, 8, 8, 8, 2)]
+    assert len(asked) == 3 * 6  # 4 x 3 x 2 patches, 4 at once

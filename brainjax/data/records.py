@@ -17,30 +17,30 @@ from brainjax.types import ConfigError, DataError
 
 
 class RecordImages:
-    """[N H W C] images that are read when they are indexed, and not kept.
+    """[N *spatial C] images that are read when they are indexed, and not kept.
 
     Stands in for `ArrayDataset.image` wherever it is indexed along N, by a row number, a slice or
     an array of row numbers. As safe to use from several threads as `records` is; the ArrayRecord
     source of TFDS is.
 
     Attributes:
-        records: random access to dicts that hold an image [H W channels] under 'image'.
+        records: random access to dicts that hold an image [*spatial channels] under 'image'.
         channels: which of the stored channels to give, in this order.
-        shape: (N, H, W, C).
+        shape: (N, *spatial, C).
         dtype: of the images.
     """
 
     def __init__(self, records: Sequence[dict[str, Any]], channels: Sequence[int]):
         self.records, self.channels = records, list(channels)
         first = records[0]["image"]
-        self.shape = (len(records), *first.shape[:2], len(self.channels))
+        self.shape = (len(records), *first.shape[:-1], len(self.channels))
         self.dtype = first.dtype
 
     def __len__(self) -> int:
         return len(self.records)
 
     def __getitem__(self, rows: int | slice | np.ndarray) -> np.ndarray:
-        """[*rows.shape H W C]; a row that is asked for twice is read once."""
+        """[*rows.shape *spatial C]; a row that is asked for twice is read once."""
         rows = np.arange(len(self))[rows]
         unique, place = np.unique(rows, return_inverse=True)
         images = np.empty((len(unique), *self.shape[1:]), self.dtype)
@@ -59,7 +59,7 @@ def from_records(
     """Opens prepared records; reads each once, to take in masks and patients.
 
     Args:
-        records: random access to dicts of image [H W C], mask [H W K] uint8, patient (text) and
+        records: random access to dicts of image [*spatial C], mask [*spatial K] uint8, patient (text) and
             position, ordered by (patient, position).
         info: what the stored channels and the classes are.
         channels: names of the channels to use; all if None.
@@ -78,7 +78,7 @@ def from_records(
     if not len(records):
         raise DataError(f"{info.name}: there are no records; prepare the dataset again")
     image = RecordImages(records, [info.channels.index(name) for name in names])
-    mask = np.empty((*image.shape[:3], len(info.classes)), np.uint8)
+    mask = np.empty((*image.shape[:-1], len(info.classes)), np.uint8)
     position = np.empty(len(records), np.int32)
     patients = []
     for row in range(len(records)):

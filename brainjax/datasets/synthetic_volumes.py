@@ -1,4 +1,4 @@
-"""The embedded default in 3D: whole synthetic heads in T1, T1ce, T2 and FLAIR, with the three regions of BraTS.
+"""The embedded defaults in 3D: whole synthetic heads with the three regions of BraTS, or with the brain as their mask.
 
 The same generator as `Synthetic`; here the slices are many, cover the whole head, and stay one volume. A model trained
 on it alone is not fit for patients.
@@ -17,15 +17,17 @@ from brainjax.datasets.regions import ENHANCING, NECROSIS, OEDEMA, REGIONS, to_r
 from brainjax.synth import contrast, deform, generate, tumour
 from brainjax.types import ConfigError
 
-INFO = dataclasses.replace(synthetic.INFO, name="synthetic3d", classes=REGIONS)
+_INSIDE = [
+    contrast.CLASSES.index(name) for name in ("csf", "grey", "white", "deep_grey", *tumour.PARTS)
+]
 _FEWEST = 32  # voxels along an axis; fewer could step over a small tumour
 
 
 @dataclasses.dataclass(frozen=True)
-class SyntheticVolumes:
+class _Heads:
     """Synthetic patients: one volume each, RAS+.
 
-    Patient `i` depends on `seed`, `slices`, `size`, `healthy` and `i` alone.
+    Patient `i` depends on `seed`, its options and `i` alone.
 
     Attributes:
         subjects: how many patients.
@@ -41,7 +43,7 @@ class SyntheticVolumes:
     seed: int = 0
     healthy: float = 0.0
 
-    info: ClassVar[DatasetInfo] = INFO
+    info: ClassVar[DatasetInfo]
 
     def load(self, progress: Callable[[int, int], None] | None = None) -> ArrayDataset:
         """Generates the patients.
@@ -50,8 +52,7 @@ class SyntheticVolumes:
             progress: called with (patients done, patients in all) after each.
 
         Returns:
-            Images [N X Y Z 4] uint8, each channel scaled over its volume, and masks [N X Y Z 3] uint8: whole tumour
-            (all of it), core (necrosis and rim) and enhancing tumour (the rim, where it takes up contrast agent).
+            Images [N X Y Z C] uint8, each channel scaled over its volume, and masks [N X Y Z K] uint8.
 
         Raises:
             ConfigError: a field has an impossible value.
@@ -60,26 +61,34 @@ class SyntheticVolumes:
         scan = generate.scanner(slices=self.slices, size=self.size, band=deform.WHOLE)
         key = jax.random.key(self.seed)
         shape = (self.subjects, self.size, self.size, self.slices)
-        image = np.empty((*shape, len(INFO.channels)), np.uint8)
-        mask = np.empty((*shape, len(REGIONS)), np.uint8)
+        image = np.empty((*shape, len(self.info.channels)), np.uint8)
+        mask = np.empty((*shape, len(self.info.classes)), np.uint8)
         steps = []
         for subject in range(self.subjects):
             made = scan(jax.random.fold_in(key, subject), self.healthy)
-            image[subject] = to_ras(np.asarray(made.image))
-            labels = brats_labels(np.asarray(made.labels), enhancing=bool(made.enhancing))
-            mask[subject] = to_regions(to_ras(labels), ENHANCING[-1])
+            image[subject], mask[subject] = self._taken(
+                to_ras(np.asarray(made.image)),
+                to_ras(np.asarray(made.labels)),
+                bool(made.enhancing),
+            )
             steps.append(float(made.step))
             if progress is not None:
                 progress(subject + 1, self.subjects)
         voxel = deform.FIELD_OF_VIEW / self.size
         return ArrayDataset(
-            info=dataclasses.replace(INFO, spacing_mm=(voxel, voxel, float(np.mean(steps)))),
+            info=dataclasses.replace(self.info, spacing_mm=(voxel, voxel, float(np.mean(steps)))),
             image=image,
             mask=mask,
             group=np.arange(self.subjects, dtype=np.int32),
             position=np.zeros(self.subjects, np.int32),
             groups=tuple(f"synthetic_{subject:04d}" for subject in range(self.subjects)),
         )
+
+    def _taken(
+        self, image: np.ndarray, tissue: np.ndarray, enhancing: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Image [X Y Z C] and mask [X Y Z K] from a scan [X Y Z 4] and its tissues [X Y Z]."""
+        raise NotImplementedError
 
     def _validate(self) -> None:
         for name, least in (("subjects", 1), ("slices", _FEWEST), ("size", _FEWEST)):
@@ -89,6 +98,49 @@ class SyntheticVolumes:
             raise ConfigError(f"seed={self.seed} is out of range: use 0 to 2^32 - 1")
         if not 0 <= self.healthy <= 1:
             raise ConfigError(f"healthy={self.healthy} is no fraction: use 0 to 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class SyntheticVolumes(_Heads):
+    """Tumours in four sequences, as masks of whole tumour, core (necrosis and rim) and enhancing tumour.
+
+    Beside the options of all synthetic heads (`subjects`, `slices`, `size`, `seed`, `healthy`):
+
+    Attributes:
+        stripped: all but the brain and the fluid around it is black, as in BraTS.
+    """
+
+    stripped: bool = True
+
+    info: ClassVar[DatasetInfo] = dataclasses.replace(
+        synthetic.INFO, name="synthetic3d", classes=REGIONS
+    )
+
+    def _taken(
+        self, image: np.ndarray, tissue: np.ndarray, enhancing: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if self.stripped:
+            image = image * np.isin(tissue, _INSIDE)[..., None]
+        return image, to_regions(brats_labels(tissue, enhancing=enhancing), ENHANCING[-1])
+
+
+@dataclasses.dataclass(frozen=True)
+class SyntheticHeads(_Heads):
+    """Healthy heads in T1 with masks of the brain and the fluid around it: skull stripping without a download.
+
+    The options are those of all synthetic heads: `subjects`, `slices`, `size`, `seed`, `healthy`.
+    """
+
+    healthy: float = 1.0
+
+    info: ClassVar[DatasetInfo] = dataclasses.replace(
+        synthetic.INFO, name="synthetic_heads", channels=("t1",), classes=("brain",)
+    )
+
+    def _taken(
+        self, image: np.ndarray, tissue: np.ndarray, enhancing: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return image[..., :1], np.isin(tissue, _INSIDE)[..., None]
 
 
 def to_ras(scan: np.ndarray) -> np.ndarray:

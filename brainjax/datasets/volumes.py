@@ -10,7 +10,7 @@ import logging
 import os
 import pathlib
 from collections.abc import Sequence
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from brainjax.datasets.base import ArrayDataset, DatasetInfo
 from brainjax.io import Grid, Volume, read_volume
 from brainjax.preprocess.box import Box, bounding_box
 from brainjax.preprocess.conform import Undo, conform
-from brainjax.types import DataError
+from brainjax.types import ConfigError, DataError
 
 ENDINGS = (".nii.gz", ".nii", ".mgz", ".mgh")
 _MULTIPLE = 8  # of the edges of a dataset's common grid
@@ -66,11 +66,25 @@ class Loaded:
     undo: Undo
     notes: tuple[str, ...] = ()
 
+    @property
+    def size(self) -> "Size":
+        """What remains when the voxels are given up."""
+        return Size(self.image.shape[:3], self.spacing, self.notes)
+
     def native(self, mask: np.ndarray) -> Volume:
         """[x y z] or [x y z K] bool on the grid of the case's first file, with its header; uint8."""
         whole = self.box.paste(mask.astype(np.float32))
         found = self.undo.volume(whole)
         return found.with_data((found.data >= 0.5).astype(np.uint8))
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """How large a case is: shape and `spacing` as of `Loaded`."""
+
+    shape: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+    notes: tuple[str, ...] = ()
 
 
 class Reader(Protocol):
@@ -88,16 +102,19 @@ class VolumeFolder:
     """A folder of volumes. The subclasses say what is in it: `find` and `regions`.
 
     Attributes:
-        dir: the folder as downloaded.
+        dir: the folder as downloaded, or what `experiments.prepare` made of it.
         spacing: mm to which every case is resampled; 0.0 keeps the files' own, which must then be alike.
         labelled: off, cases without truth are taken too, with an empty mask: to predict, never to train or score.
         skip_bad: leave bad cases out, instead of refusing to start.
+        in_memory: hold all volumes in memory; off, a prepared folder's are read from disk as batches ask for them, and
+            the masks alone are held.
     """
 
     dir: str
     spacing: float = 0.0
     labelled: bool = True
     skip_bad: bool = False
+    in_memory: bool = True
 
     INFO: ClassVar[DatasetInfo]
 
@@ -148,11 +165,55 @@ class VolumeFolder:
         Raises:
             DataError: the folder has bad files and `skip_bad` is off; the message lists them all.
         """
-        good, loaded, report = self.good()
-        return assemble(self.info, good, loaded), report
+        if (pathlib.Path(self.dir).expanduser() / prepared_name(self.INFO)).is_dir():
+            return self._read_prepared(), verify.Report()
+        if not self.in_memory:
+            raise ConfigError(
+                f"{self.dir} is read from disk only once prepared: python -m experiments.prepare "
+                f"--dataset={type(self).__name__} --data_dir={self.dir} --output=PREPARED, then "
+                f"--config.data.dir=PREPARED"
+            )
+        cases, loaded, report = self.survey(keep=True)
+        shape, spacing = common(loaded)
+        info = dataclasses.replace(self.info, spacing_mm=spacing)
+        image = np.empty((len(cases), *shape, len(info.channels)), np.float16)
+        mask = np.empty((len(cases), *shape, len(info.classes)), np.uint8)
+        for row in range(len(cases)):
+            # Given up at once, so that the set is in memory once and not twice.
+            one, loaded[row] = loaded[row], None
+            image[row], mask[row] = padded(one, shape)
+        groups, group = np.unique([case.patient for case in cases], return_inverse=True)
+        numbers = np.array(positions(cases), np.int32)
+        dataset = ArrayDataset(
+            info, image, mask, group.astype(np.int32), numbers, tuple(groups.tolist())
+        )
+        return dataset, report
 
-    def good(self) -> tuple[list[Case], list[Loaded], verify.Report]:
-        """The cases that can be used, ordered by (patient, name), as they are trained on.
+    def _read_prepared(self) -> ArrayDataset:
+        """What `experiments.prepare` wrote; its files were verified then."""
+        from brainjax.data import from_records
+        from brainjax.datasets import volumes_builder  # loads tensorflow_datasets
+
+        records = volumes_builder.data_source(type(self).__name__, self.dir)
+        spacing = tuple(np.round(records[0]["spacing"].astype(np.float64), 4).tolist())
+        if self.spacing and not _alike((self.spacing,) * 3, spacing):
+            raise ConfigError(
+                f"{self.dir} was prepared with voxels of {spacing} mm; prepare it again with --spacing={self.spacing}"
+            )
+        stored = dataclasses.replace(self.INFO, classes=self.info.classes, spacing_mm=spacing)
+        dataset = from_records(records, stored, self.info.channels)
+        if not self.in_memory:
+            return dataset
+        return dataclasses.replace(dataset, image=np.asarray(dataset.image))
+
+    def survey(self, *, keep: bool) -> tuple[list[Case], list[Any], verify.Report]:
+        """Reads every case, and so finds all that is wrong.
+
+        Args:
+            keep: return what was read, `Loaded`; else its `Size` alone, in bounded memory.
+
+        Returns:
+            The cases that can be used, ordered by (patient, name), what was read of each, and the report.
 
         Raises:
             DataError: as `read`.
@@ -162,11 +223,19 @@ class VolumeFolder:
             problems += [_untold(case) for case in cases if not case.truth]
             cases = [case for case in cases if case.truth]
         cases = sorted(cases, key=lambda case: (case.patient, case.name))
+
+        def attempt(case: Case) -> Any:
+            try:
+                loaded = read_case(self, case)
+            except CaseError as error:
+                return error.problems
+            return loaded if keep else loaded.size
+
         threads = min(4, os.cpu_count() or 1)  # gzip runs outside the interpreter lock
         with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-            found = list(pool.map(lambda case: _attempt(self, case), cases))
-        problems += [p for one in found if not isinstance(one, Loaded) for p in one]
-        pairs = [(c, x) for c, x in zip(cases, found, strict=True) if isinstance(x, Loaded)]
+            found = list(pool.map(attempt, cases))
+        problems += [p for one in found if isinstance(one, tuple) for p in one]
+        pairs = [(c, x) for c, x in zip(cases, found, strict=True) if not isinstance(x, tuple)]
         usual = _usual_spacing([x for _, x in pairs])
         odd = [(c, x) for c, x in pairs if not _alike(x.spacing, usual)]
         problems += [_odd_spacing(case, one, usual) for case, one in odd]
@@ -181,7 +250,7 @@ def read_case(reader: Reader, case: Case) -> Loaded:
     """Reads one case.
 
     Raises:
-        DataError: a file cannot be read, holds no structure or lies on another grid; one line a problem.
+        CaseError: a file cannot be read, holds no structure or lies on another grid; one line a problem.
     """
     problems: list[verify.Problem] = []
     grid: Grid | None = None
@@ -207,13 +276,16 @@ def read_case(reader: Reader, case: Case) -> Loaded:
         except DataError as error:
             problems.append(verify.problem_of(case.truth, error))
     if problems:
-        raise _Problems(problems)
+        raise CaseError(problems)
     if masks is None:
         masks = np.zeros((*grid.shape, len(reader.info.classes)), bool)
     image = np.stack([_storable(x) for x in stack], -1)
     # Without resampling, voxels are but turned: nothing is interpolated, and a mask stays a mask.
     spacing, order = reader.spacing or None, 1 if reader.spacing else 0
-    working, undo = conform(Volume(image, grid.affine, header), spacing, 1, order=order)
+    try:
+        working, undo = conform(Volume(image, grid.affine, header), spacing, 1, order=order)
+    except DataError as error:
+        raise CaseError([verify.problem_of(case.images[0], error)]) from error
     shares = masks.astype(np.float32 if reader.spacing else np.uint8)
     image = working.data
     mask = (conform(Volume(shares, grid.affine), spacing, 1, order=order)[0].data >= 0.5).astype(
@@ -231,33 +303,32 @@ def read_case(reader: Reader, case: Case) -> Loaded:
     )
 
 
-def assemble(info: DatasetInfo, cases: Sequence[Case], loaded: list[Loaded]) -> ArrayDataset:
-    """Cases ordered by (patient, name) on one grid, which is a multiple of 8; `loaded` is emptied on the way."""
-    sizes = np.array([x.image.shape[:3] for x in loaded]).max(0)
-    shape = tuple((-(-sizes // _MULTIPLE) * _MULTIPLE).tolist())
-    image = np.empty((len(cases), *shape, len(info.channels)), np.float16)
-    mask = np.zeros((len(cases), *shape, len(info.classes)), np.uint8)
-    spacing = tuple(np.median([x.spacing for x in loaded], axis=0).round(4).tolist())
-    for row in range(len(cases)):
-        # Given up at once, so that the set is in memory once and not twice.
-        one, loaded[row] = loaded[row], None
-        place = middle(one.image.shape[:3], shape)
-        image[row] = one.air
-        image[row][place], mask[row][place] = one.image, one.mask
-    groups, group = np.unique([case.patient for case in cases], return_inverse=True)
-    counts = collections.Counter()
-    position = []
-    for g in group.tolist():
-        position.append(counts[g])
-        counts[g] += 1
-    return ArrayDataset(
-        info=dataclasses.replace(info, spacing_mm=spacing),
-        image=image,
-        mask=mask,
-        group=group.astype(np.int32),
-        position=np.array(position, np.int32),
-        groups=tuple(groups.tolist()),
-    )
+def common(read: Sequence[Loaded | Size]) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """The grid that all cases fit into, in multiples of 8, and their median voxel size in mm."""
+    sizes = [x.size if isinstance(x, Loaded) else x for x in read]
+    largest = np.array([x.shape for x in sizes]).max(0)
+    spacing = np.median([x.spacing for x in sizes], axis=0)
+    return tuple((-(-largest // _MULTIPLE) * _MULTIPLE).tolist()), tuple(spacing.round(4).tolist())
+
+
+def padded(one: Loaded, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """A case in the middle of a grid: image [*shape C], its air around it, and mask [*shape K]."""
+    image = np.empty((*shape, len(one.air)), one.image.dtype)
+    mask = np.zeros((*shape, one.mask.shape[-1]), np.uint8)
+    place = middle(one.image.shape[:3], shape)
+    image[...] = one.air
+    image[place], mask[place] = one.image, one.mask
+    return image, mask
+
+
+def positions(cases: Sequence[Case]) -> list[int]:
+    """Of cases ordered by patient, the number of each among its patient's."""
+    counts: collections.Counter[str] = collections.Counter()
+    found = []
+    for case in cases:
+        found.append(counts[case.patient])
+        counts[case.patient] += 1
+    return found
 
 
 def middle(size: Sequence[int], shape: Sequence[int]) -> tuple[slice, ...]:
@@ -271,6 +342,11 @@ def air(image: np.ndarray) -> np.ndarray:
     corners = image[:: max(image.shape[0] - 1, 1), :: max(image.shape[1] - 1, 1)]
     corners = corners[:, :, :: max(image.shape[2] - 1, 1)]
     return corners.reshape(-1, image.shape[-1]).min(0)
+
+
+def prepared_name(info: DatasetInfo) -> str:
+    """The folder that TFDS makes of a prepared dataset; a download has none of that name."""
+    return f"{info.name}_volumes"
 
 
 def existing(directory: str) -> pathlib.Path:
@@ -313,21 +389,13 @@ def whole_labels(label: np.ndarray, known: Sequence[int], fix: str) -> np.ndarra
     return codes
 
 
-class _Problems(DataError):
-    """All that is wrong with a case, listed."""
+class CaseError(DataError):
+    """All that is wrong with a case, one line a problem."""
 
     def __init__(self, problems: Sequence[verify.Problem]):
+        """From at least one problem."""
         super().__init__("\n".join(map(str, problems)))
         self.problems = tuple(problems)
-
-
-def _attempt(reader: Reader, case: Case) -> Loaded | tuple[verify.Problem, ...]:
-    try:
-        return read_case(reader, case)
-    except _Problems as error:
-        return error.problems
-    except DataError as error:  # of resampling, about the case as a whole
-        return (verify.problem_of(case.images[0], error),)
 
 
 def _volume_problems(

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from brainjax import datasets
+from brainjax.datasets import Brats, get
 from brainjax.datasets.regions import REGIONS, to_labels
 from brainjax.datasets.verify import Problem
 from brainjax.datasets.volumes import Case, Loaded, VolumeFolder, read_case
@@ -25,15 +25,15 @@ def find(model: Segmenter, directory: str) -> tuple[VolumeFolder, list[Case], li
         DataError: there is no such folder, or nothing in it of that layout.
     """
     section = {k: v for k, v in model.config.data.items() if k != "name"}
-    make = datasets.get(model.config.data.name)
+    make = get(model.config.data.name)
     if not issubclass(make, VolumeFolder):
         # Trained on what was generated: any cases with its sequences will do.
         names = tuple(model.facts["channels"])
-        if not set(names) <= set(datasets.Brats.INFO.channels):
+        if not set(names) <= set(Brats.INFO.channels):
             raise DataError(
                 f"{directory}: cannot be read for a model of the channels {', '.join(names)}"
             )
-        make, section = datasets.Brats, {"modalities": names}
+        make, section = Brats, {"modalities": names}
     own = {**section, "dir": directory, "labelled": False}
     reader = make(**{k: tuple(v) if isinstance(v, list) else v for k, v in own.items()})
     return reader, *reader.find()

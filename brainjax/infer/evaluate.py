@@ -1,6 +1,7 @@
 """Scores a predictor on rows of a dataset: masks on the native grid, per slice and per volume, or classes."""
 
 import dataclasses
+import re
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -122,14 +123,25 @@ def _whole(
             cleaned[name] = raw[name] if (after == mask).all() else scores(after, truth)
         bar.update()
     bar.close()
-    metrics = volume.summarize(raw)
+    metrics = _told(volume.summarize(raw))
     per_volume = metrics.pop("per_volume")
     if clean:
-        after = volume.summarize(cleaned)
+        after = _told(volume.summarize(cleaned))
         for one, other in zip(per_volume, after.pop("per_volume"), strict=True):
             one |= {f"{k}_post": v for k, v in other.items() if k.split("_")[0] == "dice"}
         metrics |= {f"{k}_post": v for k, v in after.items() if not k.startswith("n_")}
     return Scores(metrics, {"per_volume": per_volume})
+
+
+def _told(summary: dict[str, Any]) -> dict[str, Any]:
+    """Of a summary over volumes what is worth printing: means of scores, not of counts, medians, and intervals."""
+    kinds = ("_volume_mean", "_volume_median", "_volume_ci95")
+    counted = re.compile(r"(lesion_)?[tf][pn](_|$)|(true_)?volume_ml")
+    return {
+        key: value
+        for key, value in summary.items()
+        if key in ("n_volumes", "per_volume") or (key.endswith(kinds) and not counted.match(key))
+    }
 
 
 def _classes(

@@ -20,7 +20,7 @@ from brainjax.datasets import label_splits, splits
 from brainjax.datasets.base import Dataset
 from brainjax.infer.predictor import Inference, Predictor
 from brainjax.lookup import lookup, nearest
-from brainjax.metrics import overlap, volume
+from brainjax.metrics import overlap
 from brainjax.preprocess import normalize
 from brainjax.preprocess.batch import working_size
 from brainjax.train import parallel
@@ -218,22 +218,8 @@ def _monitors(labels: bool, rank: int = 2) -> list[str]:
     if labels:
         return ["accuracy", "balanced_accuracy", "f1_macro", "auroc_macro"]
     if rank == 3:
-        some = np.ones((1, 1, 1), bool)
-        found = volume.summarize({"": volume.scores(some, some, scoring=volume.MASK)})
-        low = (
-            "hd95",
-            "tp",
-            "fp",
-            "fn",
-            "volume_ml",
-            "true_volume_ml",
-        )  # of which less may be better
-        ends = ("_volume_mean", "_volume_median")
-        return [
-            k
-            for k in found
-            if k.endswith(ends) and k.removesuffix(ends[0]).removesuffix(ends[1]) not in low
-        ]
+        scores = ("dice", "jaccard", "precision", "recall", "nsd")
+        return [f"{score}_volume_{kind}" for score in scores for kind in ("mean", "median")]
     one = overlap.Counts(*np.ones((3, 1, 1), np.int64))
     found = overlap.summarize(one, np.zeros(1, np.int64))
     return [k for k in found if not k.startswith("n_") and k != "per_volume" and "_std" not in k]
