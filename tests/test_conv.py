@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+from brainjax.models import conv_cpu
 from brainjax.models.conv import Conv, DepthwiseConv, UpConv, conv, explicit_padding
 from brainjax.models.layers import max_pool, max_pool_3
 
@@ -22,12 +23,13 @@ AXES = {1: "W", 2: "HW", 3: "XYZ"}
 def reference(x, kernel, strides, padding, dilation):
     rank = kernel.ndim - 2
     axes = AXES[rank]
+    strides, dilation = ((n,) * rank if isinstance(n, int) else n for n in (strides, dilation))
     return lax.conv_general_dilated(
         x,
         kernel,
-        (strides,) * rank,
+        strides,
         padding,
-        rhs_dilation=(dilation,) * rank,
+        rhs_dilation=dilation,
         dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
         precision="highest",
     )
@@ -62,12 +64,13 @@ CASES = [  # space, kernel edge, strides, padding, dilation
     ((5, 6), 1, 2, "SAME", 1),
     ((5, 6), 1, 1, ((1, 1), (0, 2)), 1),
     ((8, 7), 3, 2, "SAME", 1),
+    ((13,), 3, 2, "SAME", 1),
+    ((8, 7), 2, 3, "VALID", 1),  # which skips positions
+    ((4, 5), 3, 1, ((3, 0), (0, 3)), 1),  # which sees nothing but padding
     ((12, 10), 7, 2, ((3, 3), (3, 3)), 1),
     ((2, 2), 3, 1, "SAME", 1),  # a kernel larger than the image: patches
     ((3, 2), 5, 2, "SAME", 1),
     ((4, 3), 3, 1, ((2, 2), (2, 2)), 3),
-    ((4, 5, 6), 3, 1, "SAME", 1),
-    ((4, 5, 6), 3, 2, "SAME", 1),
 ]
 
 
@@ -84,6 +87,60 @@ def test_equals_xla_forward_and_both_gradients(space, size, strides, padding, di
 
     ours, xla = both(x, kernel)
     assert_close(ours, xla, 1e-5)
+
+
+VOLUMES = [  # space, kernel, strides, padding, dilation
+    ((8, 5, 6), (3, 3, 3), 1, "SAME", 1),
+    ((9, 5, 6), (3, 3, 3), 1, "VALID", 1),
+    ((2, 4, 5), (3, 3, 3), 1, "SAME", 1),  # fewer slices than taps
+    ((8, 4, 6), (3, 3, 3), 2, "SAME", 1),
+    ((9, 7, 5), (3, 3, 3), 2, ((1, 1),) * 3, 1),
+    ((11, 6, 5), (4, 3, 3), (3, 2, 1), ((2, 1), (0, 1), (2, 2)), 1),
+    ((9, 5, 5), (2, 2, 2), 2, "VALID", 1),  # a last slice that no output sees
+    ((7, 6, 5), (1, 3, 3), (1, 2, 2), "SAME", 1),
+    ((12, 6, 7), (5, 3, 2), 1, ((4, 0), (0, 2), (1, 1)), (1, 1, 3)),
+    ((13, 7, 6), (3, 3, 3), 1, "SAME", (3, 2, 1)),
+]
+
+
+@pytest.mark.parametrize("slab_bytes", [1, 1 << 20], ids=["slabs", "whole"])
+@pytest.mark.parametrize("space, size, strides, padding, dilation", VOLUMES)
+def test_volumes_equal_xla(monkeypatch, slab_bytes, space, size, strides, padding, dilation):
+    monkeypatch.setattr(conv_cpu, "_SLAB_BYTES", slab_bytes)
+    x, kernel = arrays((2, *space, 3), (*size, 3, 4))
+    options = {"strides": strides, "padding": padding, "dilation": dilation}
+
+    @jit
+    def both(x, kernel):
+        ours = forward_and_gradients(lambda x, k: conv(x, k, **options), x, kernel)
+        xla = forward_and_gradients(lambda x, k: reference(x, k, **options), x, kernel)
+        return ours, xla
+
+    ours, xla = both(x, kernel)
+    assert_close(ours, xla, 1e-5)
+
+
+@pytest.mark.parametrize("strides", [1, 2])
+@pytest.mark.parametrize("space", [(16, 16), (8, 8, 8)])
+def test_accelerators_get_xla_s_own_convolution_and_derivatives(space, strides):
+    x, kernel = arrays((1, *space, 3), (3,) * len(space) + (3, 4))
+
+    def windows(f, platform):
+        """What each convolution of the program does, and the program."""
+        step = jax.jit(lambda x, k: forward_and_gradients(f, x, k))
+        text = jax.export.export(step, platforms=[platform])(x, kernel).mlir_module()
+        lines = [line for line in text.splitlines() if "stablehlo.convolution" in line]
+        return sorted(line.split("window = ")[1].split("}")[0] for line in lines), text
+
+    plain = functools.partial(reference, strides=strides, padding="SAME", dilation=1)
+    own = functools.partial(conv, strides=strides)
+    for platform in ("cuda", "tpu"):
+        ours, text = windows(own, platform)
+        assert len(ours) == 3 and ours == windows(plain, platform)[0]
+        assert "stablehlo.while" not in text and "stablehlo.dot" not in text
+    assert (
+        "stablehlo.dot" in windows(own, "cpu")[1]
+    )  # where the kernel's gradient is made of matmuls
 
 
 def test_bfloat16_keeps_its_dtype_and_accuracy():

@@ -1,16 +1,16 @@
 """The one convolution of the package: every model convolves through `conv` (or the module `Conv`).
 
-The forward pass is `lax.conv_general_dilated` everywhere. The gradient with respect to the kernel is where
-XLA:CPU loses: it runs at 40 GF/s where the same sums written as one small matmul per kernel tap, one example at
-a time so that its operands stay in cache, run at 140-200. So stride-1 convolutions carry their own
-gradient rule, chosen when the program is lowered: taps on CPU, XLA's own on GPU and TPU. Both are the same
-sums in another order, equal to float32 rounding (`tests/test_conv.py`).
+On GPU and TPU it is `lax.conv_general_dilated` and its own derivatives. XLA:CPU is up to a hundred times slower than
+the machine at some of them (3D, kernel gradients, strided input gradients), so there `conv_cpu.py` writes the same sums
+as 2D convolutions and matmuls. The choice is made here and nowhere else, when a program is lowered; results are equal
+to float32 rounding (`tests/test_conv.py`).
 
 A convolution of a concatenation is the sum of two convolutions; `Conv` takes several inputs and adds,
 so that decoders never materialise `concat(up, skip)`.
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -19,14 +19,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-# Above this many output positions an example's taps no longer fit in cache together with the batch's,
-# and scanning over examples wins; below it, one matmul over the whole batch is larger and so quicker.
-_SCAN_POSITIONS = 1024
+from brainjax.models import conv_cpu
 
 _LETTERS = {1: "W", 2: "HW", 3: "XYZ"}
 
 
-def _xla(x, kernel, strides, padding, dilation):
+def _forward_xla(x, kernel, strides, padding, dilation):
     axes = _LETTERS[kernel.ndim - 2]
     numbers = (f"N{axes}C", f"{axes}IO", f"N{axes}C")
     return lax.conv_general_dilated(
@@ -34,94 +32,51 @@ def _xla(x, kernel, strides, padding, dilation):
     )
 
 
-def _patches(x, kernel, strides, padding, dilation):
-    """The same convolution as one matmul of [B*out k*C] patches: for outputs of a few positions."""
-    *size, channels, features = kernel.shape
-    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    extent = [(k - 1) * d + 1 for k, d in zip(size, dilation, strict=True)]
-    out = [(n - e) // s + 1 for n, e, s in zip(x.shape[1:-1], extent, strides, strict=True)]
-    windows = []
-    for tap in _indices(size):
-        starts = [i * d for i, d in zip(tap, dilation, strict=True)]
-        stops = [a + (n - 1) * s + 1 for a, n, s in zip(starts, out, strides, strict=True)]
-        windows.append(
-            lax.slice(x, (0, *starts, 0), (x.shape[0], *stops, channels), (1, *strides, 1))
-        )
-    return jnp.dot(jnp.concatenate(windows, axis=-1), kernel.reshape(-1, features))
+def _input_gradient_xla(g, kernel, space, strides, padding, dilation):
+    x = jax.ShapeDtypeStruct((g.shape[0], *space, kernel.shape[-2]), g.dtype)
+    return jax.linear_transpose(lambda x: _forward_xla(x, kernel, strides, padding, dilation), x)(
+        g
+    )[0]
 
 
-def _kernel_gradient_xla(x, g, kernel_shape, padding, dilation):
-    unit = (1,) * (len(kernel_shape) - 2)
-    kernel = jax.ShapeDtypeStruct(kernel_shape, x.dtype)
-    transpose = jax.linear_transpose(lambda k: _xla(x, k, unit, padding, dilation), kernel)
-    return transpose(g)[0]
+def _kernel_gradient_xla(x, g, size, strides, padding, dilation):
+    kernel = jax.ShapeDtypeStruct((*size, x.shape[-1], g.shape[-1]), x.dtype)
+    return jax.linear_transpose(lambda k: _forward_xla(x, k, strides, padding, dilation), kernel)(
+        g
+    )[0]
 
 
-def _kernel_gradient_taps(x, g, kernel_shape, padding, dilation):
-    """Kernel gradient of a stride-1 convolution as one matmul per tap.
-
-    x: [B *spatial C], g: [B *out F]; returns `kernel_shape` [*k C F], summed in float32.
-    """
-    size, out = kernel_shape[:-2], g.shape[1:-1]
-    channels, features = kernel_shape[-2:]
-    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    starts = [tuple(i * d for i, d in zip(tap, dilation, strict=True)) for tap in _indices(size)]
-
-    def taps(x, g):  # [b *padded C], [b *out F] -> [taps C F]
-        g = g.reshape(-1, features)
-
-        def one(start):
-            window = tuple(slice(s, s + n) for s, n in zip(start, out, strict=True))
-            return lax.dot_general(
-                x[(slice(None), *window)].reshape(-1, channels),
-                g,
-                (((0,), (0,)), ((), ())),
-                preferred_element_type=jnp.float32,
-            )
-
-        return jnp.stack([one(start) for start in starts])
-
-    positions = functools.reduce(lambda a, b: a * b, out, 1)
-    if positions < _SCAN_POSITIONS or x.shape[0] == 1:
-        total = taps(x, g)
-    else:
-        zero = jnp.zeros((len(starts), channels, features), jnp.float32)
-        total, _ = lax.scan(
-            lambda acc, xg: (acc + taps(xg[0][None], xg[1][None]), None), zero, (x, g)
-        )
-    return total.reshape(kernel_shape).astype(x.dtype)
-
-
-def _indices(size: Sequence[int]) -> list[tuple[int, ...]]:
-    if not size:
-        return [()]
-    return [(i, *rest) for i in range(size[0]) for rest in _indices(size[1:])]
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _unit_stride(x, kernel, padding, dilation):
-    return _xla(x, kernel, (1,) * (kernel.ndim - 2), padding, dilation)
-
-
-def _unit_stride_forward(x, kernel, padding, dilation):
-    return _unit_stride(x, kernel, padding, dilation), (x, kernel)
-
-
-def _unit_stride_backward(padding, dilation, residual, g):
-    x, kernel = residual
-    unit = (1,) * (kernel.ndim - 2)
-    to_x = jax.linear_transpose(lambda v: _xla(v, kernel, unit, padding, dilation), x)
-    arguments = {"kernel_shape": kernel.shape, "padding": padding, "dilation": dilation}
-    to_kernel = lax.platform_dependent(
-        x,
-        g,
-        cpu=functools.partial(_kernel_gradient_taps, **arguments),
-        default=functools.partial(_kernel_gradient_xla, **arguments),
+def _choose(name, *arrays, **how):
+    """Calls `conv_cpu`'s function of that name on CPU, XLA's elsewhere."""
+    cpu, xla = getattr(conv_cpu, name), globals()[f"_{name}_xla"]
+    return lax.platform_dependent(
+        *arrays, cpu=functools.partial(cpu, **how), default=functools.partial(xla, **how)
     )
-    return to_x(g)[0], to_kernel
 
 
-_unit_stride.defvjp(_unit_stride_forward, _unit_stride_backward)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _conv(x, kernel, strides, padding, dilation):
+    if kernel.ndim < 5:  # XLA's own is quick enough below three spatial axes
+        return _forward_xla(x, kernel, strides, padding, dilation)
+    return _choose("forward", x, kernel, strides=strides, padding=padding, dilation=dilation)
+
+
+def _conv_forward(x, kernel, strides, padding, dilation):
+    return _conv(x, kernel, strides, padding, dilation), (x, kernel)
+
+
+def _conv_backward(strides, padding, dilation, residual, g):
+    x, kernel = residual
+    how = {"strides": strides, "padding": padding, "dilation": dilation}
+    space, size = x.shape[1:-1], kernel.shape[:-2]
+    if kernel.ndim < 5 and all(s == 1 for s in strides):
+        to_x = _input_gradient_xla(g, kernel, space, **how)
+    else:
+        to_x = _choose("input_gradient", g, kernel, space=space, **how)
+    return to_x, _choose("kernel_gradient", x, g, size=size, **how)
+
+
+_conv.defvjp(_conv_forward, _conv_backward)
 
 
 def explicit_padding(
@@ -156,8 +111,8 @@ def conv(
         dilation: of the kernel; one number, or one per axis.
 
     Returns:
-        [B *out F], of x's dtype. When every stride is 1 the gradient rule is this file's own, for reverse
-        mode only: `jax.jvp` and `jax.jacfwd` then raise TypeError.
+        [B *out F], of x's dtype. The gradient rule is this file's own, for reverse mode only: `jax.jvp` and
+        `jax.jacfwd` raise TypeError where the kernel is larger than one position.
     """
     rank = kernel.ndim - 2
     if x.ndim != rank + 2 or x.shape[-1] != kernel.shape[-2]:
@@ -172,17 +127,18 @@ def conv(
         return jnp.dot(x, kernel.reshape(kernel.shape[-2:]))
     span = zip(x.shape[1:-1], padding, size, strides, dilation, strict=True)
     out = [(n + sum(p) - (k - 1) * d - 1) // s + 1 for n, p, k, s, d in span]
-    if math.prod(out) <= math.prod(size):
+    how = {"strides": strides, "padding": padding, "dilation": dilation}
+    if math.prod(out[-2:]) <= math.prod(size[-2:]):
         # XLA:CPU swaps image and kernel once the kernel is the larger, and then runs at 2 GF/s.
         return lax.platform_dependent(
             x,
             kernel,
-            cpu=functools.partial(_patches, strides=strides, padding=padding, dilation=dilation),
-            default=functools.partial(_xla, strides=strides, padding=padding, dilation=dilation),
+            cpu=functools.partial(conv_cpu.patches, **how),
+            default=functools.partial(_forward_xla, **how),
         )
-    if all(s == 1 for s in strides):
-        return _unit_stride(x, kernel, padding, dilation)
-    return _xla(x, kernel, strides, padding, dilation)
+    if not conv_cpu.regular(size, **how):
+        return _forward_xla(x, kernel, **how)
+    return _conv(x, kernel, strides, padding, dilation)
 
 
 class Conv(nn.Module):
@@ -261,7 +217,7 @@ def _depthwise_taps(x, kernel, strides, padding):
     space = zip(x.shape[1:-1], size, strides, strict=True)
     out = [(n - k) // s + 1 for n, k, s in space]
     total = 0
-    for tap in _indices(size):
+    for tap in itertools.product(*map(range, size)):
         stops = [i + (n - 1) * s + 1 for i, n, s in zip(tap, out, strides, strict=True)]
         window = lax.slice(x, (0, *tap, 0), (x.shape[0], *stops, x.shape[-1]), (1, *strides, 1))
         total = total + window * kernel[tap][0]

@@ -1,0 +1,346 @@
+"""Convolution on CPU, where XLA's own is slow: the same sums, as 2D convolutions and matmuls.
+
+XLA:CPU runs a wide 2D convolution and a matmul near the speed of the machine (200 GF/s on two cores), a 3D
+convolution at 15-70, a kernel gradient at 10-80 and a strided input gradient at 1. So here
+
+- a 3D convolution is a 2D one of every depth slice, with all depth taps side by side as output channels, and a sum of
+  what comes out, each tap shifted by its place (`_sweep`);
+- a strided input gradient is a convolution of stride 1 to all phases of the fine grid, which are then interleaved;
+- a kernel gradient is one matmul per depth tap: the input at every tap of one axis by the output's gradient
+  at every tap of the other, three times wider on both sides than tap by tap.
+
+All of them walk over the depth in slabs whose intermediate arrays stay in cache, and never exist as whole volumes:
+memory is that of the input and the output. "Depth" is the first of three spatial axes; images are taken as the
+slices of a volume, with depth 1 of the kernel. `conv.py` chooses this file where a program is lowered for CPU.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+Ints = tuple[int, ...]
+Pads = tuple[tuple[int, int], ...]
+
+# Bytes of intermediate arrays that one slab may fill: they stay in the last level of cache of a small machine.
+_SLAB_BYTES = 6 << 20
+
+
+def regular(size: Ints, strides: Ints, padding: Pads, dilation: Ints) -> bool:
+    """Whether this file can do a convolution: all but padding beyond the kernel and dilation with strides."""
+    axes = zip(size, strides, padding, dilation, strict=True)
+    return all(
+        min(p) >= 0 and max(p) <= (k - 1) * d and s <= k and 1 in (s, d) for k, s, p, d in axes
+    )
+
+
+def patches(
+    x: jax.Array, kernel: jax.Array, strides: Ints, padding: Pads, dilation: Ints
+) -> jax.Array:
+    """The convolution as one matmul of [B*out k*C] patches: for outputs of a few positions."""
+    *size, channels, features = kernel.shape
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    extent = [(k - 1) * d + 1 for k, d in zip(size, dilation, strict=True)]
+    out = [(n - e) // s + 1 for n, e, s in zip(x.shape[1:-1], extent, strides, strict=True)]
+    windows = []
+    for tap in itertools.product(*map(range, size)):
+        starts = [i * d for i, d in zip(tap, dilation, strict=True)]
+        stops = [a + (n - 1) * s + 1 for a, n, s in zip(starts, out, strides, strict=True)]
+        windows.append(
+            lax.slice(x, (0, *starts, 0), (x.shape[0], *stops, channels), (1, *strides, 1))
+        )
+    return jnp.dot(jnp.concatenate(windows, axis=-1), kernel.reshape(-1, features))
+
+
+def forward(
+    x: jax.Array, kernel: jax.Array, strides: Ints, padding: Pads, dilation: Ints
+) -> jax.Array:
+    """3D convolution: x [B X Y Z C], kernel [*k C F] -> [B *out F]."""
+    (depth, *_), (s, *plane), (d, *spread) = kernel.shape, strides, dilation
+    low, high = padding[0]
+    out = (x.shape[1] + low + high - (depth - 1) * d - 1) // s + 1
+    # The slices that any output needs, in blocks of one slice per phase of the stride.
+    needed = min(x.shape[1], (out - 1) * s - low + (depth - 1) * d + 1)
+    x = _blocks(x, -(-needed // s), s)
+    taps = [[t for t in range(depth) if (a + low - t * d) % s == 0] for a in range(s)]
+    links = [
+        _Link(a, m, 0, (a + low - t * d) // s) for a in range(s) for m, t in enumerate(taps[a])
+    ]
+
+    def parts(w: jax.Array) -> list[jax.Array]:  # [N s Y Z C] -> per phase [N Y' Z' taps F]
+        return [
+            _plane(w[:, a], kernel[jnp.array(taps[a])], plane, padding[1:], spread)
+            for a in range(s)
+        ]
+
+    y = _sweep(x, parts, links, out, lambda z: z)
+    return y.reshape(y.shape[0], out, *y.shape[3:])
+
+
+def input_gradient(
+    g: jax.Array,
+    kernel: jax.Array,
+    space: Ints,
+    strides: Ints,
+    padding: Pads,
+    dilation: Ints,
+) -> jax.Array:
+    """Gradient of a convolution's input of size `space`: g [B *out F] -> [B *space C].
+
+    Position i of the input met tap t of output o where i + low = s o + t. With i + low = s q + r that is a
+    convolution of stride 1 over q for each phase r, by the taps t = s m + r.
+    """
+    if len(space) < 3:
+        one, still = (1,) * (3 - len(space)), ((0, 0),) * (3 - len(space))
+        x = input_gradient(
+            _stack(g),
+            kernel.reshape(*one, *kernel.shape),
+            (len(g), *one[1:], *space),
+            (*one, *strides),
+            (*still, *padding),
+            (*one, *dilation),
+        )
+        return x.reshape(len(g), *space, x.shape[-1])
+    depth, *size, channels, features = kernel.shape
+    (s, *plane), (d, *spread) = strides, dilation
+    low = padding[0][0]
+    links = [_Link(0, t, (t * d - low) % s, (t * d - low) // s) for t in range(depth)]
+
+    reach, pads, crop = [], [], []
+    for n, o, k, step, e, (a, _) in zip(
+        space[1:], g.shape[2:-1], size, plane, spread, padding[1:], strict=True
+    ):
+        m = -(-k // step)  # taps of one phase
+        first, last = a // step, (n - 1 + a) // step  # of q
+        before = (m - 1) * e - first
+        reach.append(m)
+        pads.append((before, last - first + 1 - o - before + (m - 1) * e))
+        crop.append(slice(a % step, a % step + n))
+    (my, mz), (sy, sz) = reach, plane
+    fill = [(0, m * step - k) for m, step, k in zip(reach, plane, size, strict=True)]
+    kernel = jnp.pad(kernel, ((0, 0), *fill, (0, 0), (0, 0)))
+    kernel = kernel.reshape(depth, my, sy, mz, sz, channels, features)
+    kernel = jnp.flip(kernel, (1, 3)).transpose(0, 1, 3, 6, 2, 4, 5)  # [depth my mz F sy sz C]
+    kernel = kernel.reshape(depth, my, mz, features, sy * sz * channels)
+
+    def parts(w: jax.Array) -> list[jax.Array]:  # [N 1 Y' Z' F] -> [[N Q Q depth sy*sz*C]]
+        return [_plane(w[:, 0], kernel, (1, 1), pads, spread)]
+
+    def finish(z: jax.Array) -> jax.Array:  # [N s Q Q sy*sz*C] -> [N s Y Z C]
+        if sy * sz > 1:
+            n, phases, qy, qz, _ = z.shape
+            z = z.reshape(n, phases, qy, qz, sy, sz, channels).transpose(0, 1, 2, 4, 3, 5, 6)
+            z = z.reshape(n, phases, qy * sy, qz * sz, channels)
+        return z[:, :, *crop]
+
+    x = _sweep(_blocks(g, g.shape[1], 1), parts, links, -(-space[0] // s), finish)
+    return x.reshape(x.shape[0], -1, *x.shape[3:])[:, : space[0]]
+
+
+def _stack(x: jax.Array) -> jax.Array:
+    """Images as the slices of one volume, which the convolution does not mix: [B *plane C] -> [1 B *plane C]."""
+    return x.reshape(1, len(x), *(1,) * (4 - x.ndim), *x.shape[1:])
+
+
+class _Link(NamedTuple):
+    """One term of a sum over depth: a part of input block p is added to output block p + shift."""
+
+    source: int  # phase of the input slice within its block
+    tap: int  # which part made from that slice
+    target: int  # phase of the output slice within its block
+    shift: int
+
+
+def _blocks(x: jax.Array, blocks: int, phases: int) -> jax.Array:
+    """[B X Y Z C] -> [B blocks phases Y Z C], cut or filled with zeros at the end."""
+    wanted = blocks * phases
+    if wanted > x.shape[1]:
+        x = jnp.pad(x, ((0, 0), (0, wanted - x.shape[1]), (0, 0), (0, 0), (0, 0)))
+    return x[:, :wanted].reshape(x.shape[0], blocks, phases, *x.shape[2:])
+
+
+def _plane(
+    x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Pads, dilation: Sequence[int]
+) -> jax.Array:
+    """2D convolution of every slice with every depth tap: [N Y Z C], [T ky kz C F] -> [N Y' Z' T F]."""
+    depth, *size, channels, features = kernel.shape
+    kernel = kernel.transpose(1, 2, 3, 0, 4).reshape(*size, channels, depth * features)
+    y = lax.conv_general_dilated(
+        x,
+        kernel,
+        strides,
+        padding,
+        rhs_dilation=dilation,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    return y.reshape(*y.shape[:-1], depth, features)
+
+
+def _sweep(
+    x: jax.Array,
+    parts: Callable[[jax.Array], list[jax.Array]],
+    links: Sequence[_Link],
+    out: int,
+    finish: Callable[[jax.Array], jax.Array],
+) -> jax.Array:
+    """Sum of shifted parts over the depth, slab by slab.
+
+    What a slab adds to the blocks of the next one waits in a tail of a few slices: nothing is computed twice.
+
+    Args:
+        x: [B P phases Y Z C], P blocks of slices.
+        parts: [N phases Y Z C] -> for each phase [N Y' Z' taps F].
+        links: which part is added where.
+        out: number of output blocks.
+        finish: [N targets Y' Z' F] -> [N targets *], slice by slice.
+
+    Returns:
+        [B out targets *].
+    """
+    batch, count, *inner = x.shape
+    made = jax.eval_shape(parts, x[0])
+    bytes_ = sum(math.prod(y.shape) for y in made) * x.dtype.itemsize
+    low = min(link.shift for link in links)
+    width = max(link.shift for link in links) - low
+    targets = 1 + max(link.target for link in links)
+    *plane, _, features = made[0].shape[1:]
+    if batch * bytes_ <= _SLAB_BYTES or count <= 2 * width:
+        ys = lax.optimization_barrier(parts(x.reshape(batch * count, *inner)))
+        ys = [y.reshape(batch, count, *y.shape[1:]) for y in ys]
+        still = ((0, 0, 0),) * 3
+        sums = [0] * targets
+        for a, t, to, shift in links:
+            space = ((0, 0, 0), (shift, out - count - shift, 0), *still)
+            sums[to] += lax.pad(ys[a][..., t, :], jnp.zeros((), x.dtype), space)
+        z = finish(jnp.stack(sums, 2).reshape(batch * out, targets, *plane, features))
+        return z.reshape(batch, out, *z.shape[1:])
+
+    def total(ys: list[jax.Array], e: int, n: int) -> jax.Array:
+        """Sum over the links that reach all of blocks [e, e + n) after the slab's first: [n targets Y' Z' F]."""
+        sums = [jnp.zeros((n, *plane, features), x.dtype)] * targets
+        for a, t, to, shift in links:
+            start = e - shift + low
+            if 0 <= start <= len(ys[a]) - n:
+                sums[to] += ys[a][start : start + n, ..., t, :]
+        return jnp.stack(sums, 1)
+
+    def slab(
+        carry: tuple[jax.Array, list[jax.Array]], b: jax.Array, p: jax.Array | int, n: int
+    ) -> tuple[jax.Array, list[jax.Array]]:
+        """Adds input blocks [p, p + n) of example b: writes what is complete, hands on the rest."""
+        result, tail = carry
+        w = lax.dynamic_slice(x, (b, p, *(0 for _ in inner)), (1, n, *inner))[0]
+        ys = lax.optimization_barrier(parts(w))
+        runs = [tail[e] + total(ys, e, 1) for e in range(width)] + [total(ys, width, n - width)]
+        at = p + low
+        for run in runs:
+            if not (isinstance(at, int) and at < 0):  # what lies before the output is dropped
+                result = write(result, run, b, at)
+            at += len(run)
+        return result, [total(ys, n + e, 1) for e in range(width)]
+
+    def write(result: jax.Array, run: jax.Array, b: jax.Array, at: jax.Array | int) -> jax.Array:
+        run = finish(run)[None]
+        return lax.dynamic_update_slice(result, run, (b, at, *(0 for _ in run.shape[2:])))
+
+    def example(b: jax.Array, result: jax.Array) -> jax.Array:
+        nothing = [jnp.zeros((1, targets, *plane, features), x.dtype)] * width
+        carry = slab((result, nothing), b, 0, first)
+        if slabs > 1:
+            carry = lax.fori_loop(
+                0, slabs - 1, lambda i, carry: slab(carry, b, first + i * per, per), carry
+            )
+        result, tail = carry
+        for e, run in enumerate(tail):
+            if 0 <= count + low + e < out:
+                result = write(result, run, b, count + low + e)
+        return result
+
+    per = min(count, max(2 * width, _SLAB_BYTES * count // bytes_, 1))
+    slabs = count // per
+    first = count - (slabs - 1) * per
+    block = jax.eval_shape(finish, jax.ShapeDtypeStruct((1, targets, *plane, features), x.dtype))
+    result = jnp.zeros((batch, out, *block.shape[1:]), x.dtype)
+    return lax.fori_loop(0, batch, example, result)
+
+
+def kernel_gradient(
+    x: jax.Array, g: jax.Array, size: Ints, strides: Ints, padding: Pads, dilation: Ints
+) -> jax.Array:
+    """Gradient of a convolution's kernel: x [B *spatial C], g [B *out F] -> [*size C F].
+
+    Where the plane has stride 1 the taps of Y are taken from g and those of Z from x, so that the matmul is
+    wide on both sides; otherwise all taps of the plane are taken from x.
+    """
+    if len(size) < 3:
+        one, still = (1,) * (3 - len(size)), ((0, 0),) * (3 - len(size))
+        total = kernel_gradient(
+            _stack(x),
+            _stack(g),
+            (*one, *size),
+            (*one, *strides),
+            (*still, *padding),
+            (*one, *dilation),
+        )
+        return total.reshape(*size, *total.shape[-2:])
+    (depth, ky, kz), (s, sy, sz), (d, ey, ez) = size, strides, dilation
+    batch, out, ny, nz, features = g.shape
+    channels = x.shape[-1]
+    (low_y, high_y), pad_z = padding[1:]
+    split = sy == sz == 1
+    rows = x.shape[2] if split else ny
+    wide_x, wide_g = (kz, ky) if split else (ky * kz, 1)
+    x = jnp.pad(x, ((0, 0), padding[0], *((0, 0),) * 3))
+    slice_bytes = rows * nz * (wide_x * channels + wide_g * features) * x.dtype.itemsize
+    per = max(
+        n for n in range(1, out + 1) if out % n == 0 and (n == 1 or n * slice_bytes <= _SLAB_BYTES)
+    )
+    span = (per - 1) * s + (depth - 1) * d + 1
+
+    def at_taps(w: jax.Array) -> jax.Array:  # [N Y Z C] -> [N rows Z' taps*C]
+        w = jnp.pad(w, ((0, 0), (0, 0) if split else (low_y, high_y), pad_z, (0, 0)))
+        steps_y = (
+            [(0, rows, 1)]
+            if split
+            else [(j * ey, j * ey + (ny - 1) * sy + 1, sy) for j in range(ky)]
+        )
+        views = [
+            w[:, slice(*y), i * ez : i * ez + (nz - 1) * sz + 1 : sz]
+            for y in steps_y
+            for i in range(kz)
+        ]
+        return jnp.concatenate(views, -1)
+
+    def spread(h: jax.Array) -> jax.Array:  # [N Y' Z' F] -> [N rows Z' taps*F]
+        if not split:
+            return h
+        reach = (ky - 1) * ey
+        h = jnp.pad(h, ((0, 0), (reach - low_y, reach - high_y), (0, 0), (0, 0)))
+        return jnp.concatenate([h[:, reach - j * ey :][:, :rows] for j in range(ky)], -1)
+
+    def slab(i: jax.Array, total: jax.Array) -> jax.Array:
+        b, o = i // (out // per), i % (out // per) * per
+        w = lax.dynamic_slice(x, (b, o * s, 0, 0, 0), (1, span, *x.shape[2:]))[0]
+        h = lax.dynamic_slice(g, (b, o, 0, 0, 0), (1, per, ny, nz, features))[0]
+        w, h = lax.optimization_barrier((at_taps(w), spread(h)))
+        h = h.reshape(-1, wide_g * features)
+        products = [
+            lax.dot_general(
+                w[t * d : t * d + (per - 1) * s + 1 : s].reshape(-1, wide_x * channels),
+                h,
+                (((0,), (0,)), ((), ())),
+                preferred_element_type=jnp.float32,
+            )
+            for t in range(depth)
+        ]
+        return total + jnp.stack(products)
+
+    total = jnp.zeros((depth, wide_x * channels, wide_g * features), jnp.float32)
+    total = lax.fori_loop(0, batch * (out // per), slab, total)
+    if split:
+        total = total.reshape(depth, kz, channels, ky, features).transpose(0, 3, 1, 2, 4)
+    return total.reshape(*size, channels, features).astype(x.dtype)
