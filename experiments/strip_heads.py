@@ -11,6 +11,7 @@ scores.csv, result.json and heads.png, where every outline can be looked at.
 """
 
 import csv
+import dataclasses
 import pathlib
 import statistics
 import sys
@@ -33,10 +34,10 @@ _LIMITS = flags.DEFINE_string("limits", "", "Sentences for the last section of i
 
 def main() -> None:
     """Strips, compares, draws, releases."""
+    import jax
     import numpy as np
     from tqdm import tqdm
 
-    from brainjax.infer import release
     from brainjax.infer.strip import Stripper
     from brainjax.io import read_volume
     from brainjax.metrics.surface import hd95, surface_distances
@@ -49,13 +50,12 @@ def main() -> None:
     cases = sorted(p.parent for p in folder.glob("*/image.nii.gz"))
     if not cases:
         raise DataError(f"{folder} holds no CASE/image.nii.gz; check --data_dir")
-    checkpoint = pathlib.Path(_CHECKPOINT.value)
-    name = str(checkpoint / "model" if (checkpoint / "model").is_dir() else checkpoint)
+    stored = _stored(_CHECKPOINT.value)
     workdir = pathlib.Path(_WORKDIR.value) if _WORKDIR.value else None
-    draft = pathlib.Path(f"{_RELEASE.value}.draft") if _RELEASE.value else None
-    if draft:
-        name = str(release.save(draft, release.load(name), dtype="bfloat16"))
-    stripper = Stripper.load(name)
+    if _RELEASE.value:
+        rounded = jax.tree.map(lambda x: x.astype("bfloat16").astype("float32"), stored.variables)
+        stored = dataclasses.replace(stored, variables=rounded)
+    stripper = Stripper(stored.config, stored.facts, stored.variables)
     stripper.mirror = _MIRROR.value
     rows, pictures = [], []
     for case in tqdm(cases, unit="head", file=sys.stderr):
@@ -105,31 +105,39 @@ def main() -> None:
             writer.writeheader()
             writer.writerows(rows)
         heads.outlines(pictures, workdir / "heads.png")
-    if draft:
-        _release(draft, result)
+    if _RELEASE.value:
+        _release(stored, result)
     entry.finish(workdir, result)
 
 
-def _release(draft: pathlib.Path, result: dict) -> None:
-    """Writes the release from its draft, with the scores, and removes the draft."""
-    import dataclasses
+def _stored(name: str):
+    """The release of that name or folder, or the one that a run stands for."""
+    from brainjax.infer import release, released
+    from brainjax.train.restore import open_stored
+    from brainjax.types import CheckpointError
+
+    folder = pathlib.Path(name)
+    stored = open_stored(folder) if folder.is_dir() else release.load(released.find(name))
+    if stored.task != "strip":
+        raise CheckpointError(f"{name} is a model for {stored.task}, not for skull stripping")
+    return stored
+
+
+def _release(stored, result: dict) -> None:
+    """Writes the release with its scores."""
     import datetime
-    import shutil
 
     from brainjax.infer import release
     from brainjax.report.strip_card import strip_card
 
-    output = pathlib.Path(_RELEASE.value)
-    stored = release.load(draft)
-    config = stored.config
+    output, config = pathlib.Path(_RELEASE.value), stored.config
     # Where the data lay while training is of no use to anyone else.
     config["data"]["dir"] = pathlib.Path(config["data"]["dir"]).name
+    rows = [{k: v for k, v in row.items() if k != "seconds"} for row in result["per_head"]]
     facts = {
         **stored.facts,
         "metrics": result["metrics"],
-        "per_head": [
-            {k: v for k, v in row.items() if k != "seconds"} for row in result["per_head"]
-        ],
+        "per_head": rows,
         "storage": "bfloat16",
         "exported": datetime.date.today().isoformat(),
         "limits": _LIMITS.value,
@@ -137,7 +145,6 @@ def _release(draft: pathlib.Path, result: dict) -> None:
     stored = dataclasses.replace(stored, config=config, facts=facts)
     card = strip_card(output.name, config, facts)
     release.save(output, stored, dtype="bfloat16", card=card)
-    shutil.rmtree(draft)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-import brainjax
+from brainjax import __version__
 from brainjax.cli import strip
 from brainjax.types import BrainjaxError
 
@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="brainjax", description="Brain MRI on your own machine. Research use only."
     )
-    parser.add_argument("--version", action="version", version=f"brainjax {brainjax.__version__}")
+    parser.add_argument("--version", action="version", version=f"brainjax {__version__}")
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add(subparsers)

@@ -55,6 +55,11 @@ class ArrayDataset:
 
     target = "mask"  # the key of the truth in a batch
 
+    @property
+    def task(self) -> str:
+        """What a model trained on it is for."""
+        return self.info.task or "segmentation"
+
     def __len__(self) -> int:
         return len(self.group)
 
@@ -137,6 +142,7 @@ class LabelledDataset:
     content: tuple[str, ...]
 
     target = "label"
+    task = "classification"
     rank = 2
 
     def __len__(self) -> int:

@@ -51,9 +51,8 @@ class Release:
 def facts_of(dataset: Dataset) -> dict[str, Any]:
     """What a model that is trained on `dataset` is for, and what it will see: a part of `Release.facts`."""
     info = dataset.info
-    segments = "segmentation" if dataset.target == "mask" else "classification"
     return {
-        "task": info.task or segments,
+        "task": dataset.task,
         "dataset": info.name,
         "licence": info.licence,
         "citation": info.citation,

@@ -228,44 +228,42 @@ def _sweep(
                 sums[to] += ys[a][start : start + n, ..., t, :]
         return jnp.stack(sums, 1)
 
-    def slab(
-        carry: tuple[jax.Array, list[jax.Array]], b: jax.Array, p: jax.Array | int, n: int
-    ) -> tuple[jax.Array, list[jax.Array]]:
-        """Adds input blocks [p, p + n) of example b: writes what is complete, hands on the rest."""
-        result, tail = carry
-        w = lax.dynamic_slice(x, (b, p, *(0 for _ in inner)), (1, n, *inner))[0]
-        ys = lax.optimization_barrier(parts(w))
-        runs = [tail[e] + total(ys, e, 1) for e in range(width)] + [total(ys, width, n - width)]
-        at = p + low
-        for run in runs:
-            if not (isinstance(at, int) and at < 0):  # what lies before the output is dropped
-                result = write(result, run, b, at)
-            at += len(run)
-        return result, [total(ys, n + e, 1) for e in range(width)]
+    per = min(count, max(2 * width, _SLAB_BYTES * count // bytes_, 1))
+    slabs = -(-count // per)
+    per = -(-count // slabs)
+    over = slabs * per - count  # blocks of zeros that fill the last slab
+    if over:
+        x = jnp.pad(x, ((0, 0), (0, over), *((0, 0),) * 4))
 
     def write(result: jax.Array, run: jax.Array, b: jax.Array, at: jax.Array | int) -> jax.Array:
         run = finish(run)[None]
         return lax.dynamic_update_slice(result, run, (b, at, *(0 for _ in run.shape[2:])))
 
     def example(b: jax.Array, result: jax.Array) -> jax.Array:
+        def slab(
+            i: jax.Array, carry: tuple[jax.Array, list[jax.Array]]
+        ) -> tuple[jax.Array, list[jax.Array]]:
+            """Adds a slab of input blocks: writes what is complete, hands on the rest."""
+            result, tail = carry
+            w = lax.dynamic_slice(x, (b, i * per, *(0 for _ in inner)), (1, per, *inner))[0]
+            ys = lax.optimization_barrier(parts(w))
+            at = i * per + low
+            for e in range(width):
+                # What lies before the output goes to block 0, where what belongs there is written next.
+                result = write(result, tail[e] + total(ys, e, 1), b, jnp.maximum(at + e, 0))
+            result = write(result, total(ys, width, per - width), b, at + width)
+            return result, [total(ys, per + e, 1) for e in range(width)]
+
         nothing = [jnp.zeros((1, targets, *plane, features), x.dtype)] * width
-        carry = slab((result, nothing), b, 0, first)
-        if slabs > 1:
-            carry = lax.fori_loop(
-                0, slabs - 1, lambda i, carry: slab(carry, b, first + i * per, per), carry
-            )
-        result, tail = carry
-        for e, run in enumerate(tail):
-            if 0 <= count + low + e < out:
-                result = write(result, run, b, count + low + e)
+        result, tail = lax.fori_loop(0, slabs, slab, (result, nothing))
+        end = slabs * per + low
+        for e in range(min(width, out - end)):
+            result = write(result, tail[e], b, end + e)
         return result
 
-    per = min(count, max(2 * width, _SLAB_BYTES * count // bytes_, 1))
-    slabs = count // per
-    first = count - (slabs - 1) * per
     block = jax.eval_shape(finish, jax.ShapeDtypeStruct((1, targets, *plane, features), x.dtype))
-    result = jnp.zeros((batch, out, *block.shape[1:]), x.dtype)
-    return lax.fori_loop(0, batch, example, result)
+    result = jnp.zeros((batch, out + over, *block.shape[1:]), x.dtype)
+    return lax.fori_loop(0, batch, example, result)[:, :out]
 
 
 def kernel_gradient(

@@ -113,7 +113,7 @@ def samples(
     check_shape("predictions", predictions, (n, height, width, 1))
     if len(names) != n or len(channels) != c:
         raise ValueError(f"{n} x {c} images with {len(names)} names and {len(channels)} channels")
-    under = ground(channels) if ground is None else list(channels).index(ground)
+    under = ground_channel(channels) if ground is None else list(channels).index(ground)
     panels, labels = [], []
     for image, truth, predicted, name in zip(images, truths, predictions, names, strict=True):
         drawn = image[..., under], truth[..., 0] > 0.5, predicted[..., 0] > 0.5
@@ -174,7 +174,7 @@ _LEGEND: Legend = (
 )
 
 
-def ground(channels: Sequence[str]) -> int:
+def ground_channel(channels: Sequence[str]) -> int:
     """Index of the channel to draw under contours: FLAIR where there is one, else the first."""
     return next((i for i, name in enumerate(channels) if "flair" in name.lower()), 0)
 

@@ -10,7 +10,7 @@ import numpy as np
 from brainjax.data.source import Source
 from brainjax.report import canvas, figures
 from brainjax.report.overlay import contour, enlarge, grey
-from brainjax.report.pictures import ground, montage
+from brainjax.report.pictures import ground_channel, montage
 
 # Apart under every common colour blindness, also where the second lies inside the first.
 COLOURS = (
@@ -68,7 +68,7 @@ def regions(
     Returns:
         [h w 3] uint8.
     """
-    under, panels, labels = ground(channels), [], []
+    under, panels, labels = ground_channel(channels), [], []
     for row, (image, name) in enumerate(zip(images, names, strict=True)):
         panels += [
             np.repeat(enlarge(grey(image[..., c]), _SCALE)[..., None], 3, axis=-1)

@@ -15,6 +15,8 @@ from brainjax.train.recipe import make_recipe
 from brainjax.train.state import count_parameters, create
 from brainjax.types import CheckpointError
 
+_KINDS = {kind.task: kind for kind in (Classifier, Segmenter)}
+
 
 def open_model(directory: str | pathlib.Path, *, tta: str = "") -> Model:
     """The model in `directory`.
@@ -29,20 +31,30 @@ def open_model(directory: str | pathlib.Path, *, tta: str = "") -> Model:
     Raises:
         CheckpointError: there is no model, or it is damaged.
     """
+    stored = open_stored(directory)
+    if stored.task not in _KINDS:
+        raise CheckpointError(
+            f"{directory} is a model for {stored.task}; it is scored by `python -m experiments.strip_heads`"
+        )
+    config = dict(stored.config)
+    if tta:
+        config["infer"] = {**config["infer"], "tta": tta}
+    return _KINDS[stored.task](config, stored.facts, stored.variables)
+
+
+def open_stored(directory: str | pathlib.Path) -> release.Release:
+    """What `open_model` opens, of any task: config, facts and variables.
+
+    Raises:
+        CheckpointError: there is no model, or it is damaged.
+    """
     directory = pathlib.Path(directory)
     if not directory.is_dir():
         raise CheckpointError(f"--checkpoint={directory}: no such folder")
     for candidate in (directory, directory / "model"):
         if release.is_release(candidate):
-            stored = release.load(candidate)
-            break
-    else:
-        stored = _from_checkpoints(directory)
-    config = dict(stored.config)
-    if tta:
-        config["infer"] = {**config["infer"], "tta": tta}
-    kind = Classifier if stored.task == "classification" else Segmenter
-    return kind(config, stored.facts, stored.variables)
+            return release.load(candidate)
+    return _from_checkpoints(directory)
 
 
 def open_ensemble(directories: Sequence[str | pathlib.Path], *, tta: str = "") -> Model:
@@ -99,6 +111,7 @@ def _from_checkpoints(directory: pathlib.Path) -> release.Release:
     split = recipe.split(dataset)
     facts = {
         **release.facts_of(dataset),
+        "step": int(state.step),
         "parameters": count_parameters(state.variables),
         "trained_on": sorted({*dataset.identity(split.train), *record.get("inherited", [])}),
     }
