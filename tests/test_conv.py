@@ -12,7 +12,7 @@ from jax import lax
 
 from brainjax.models import conv_cpu
 from brainjax.models.conv import Conv, DepthwiseConv, UpConv, conv, explicit_padding
-from brainjax.models.layers import max_pool, max_pool_3
+from brainjax.models.layers import InstanceNorm, max_pool, max_pool_3, resize
 
 # Tiny programs spend their time in the compiler, not on the data: the least optimisation is the quickest.
 jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -196,8 +196,10 @@ def test_several_inputs_equal_their_concatenation():
     assert_close(apply(x, y), apply(jnp.concatenate([x, y], -1)), 1e-5)
 
 
+@pytest.mark.parametrize("slab_bytes", [1, 1 << 20], ids=["slabs", "whole"])
 @pytest.mark.parametrize("space", [(4, 3), (2, 3, 2)])
-def test_up_convolution_equals_xlas_transpose(space):
+def test_up_convolution_equals_xlas_transpose(monkeypatch, slab_bytes, space):
+    monkeypatch.setattr(conv_cpu, "_SLAB_BYTES", slab_bytes)
     rank, axes = len(space), AXES[len(space)]
     x, kernel, bias = arrays((2, *space, 3), (2,) * rank + (3, 4), (4,))
 
@@ -294,3 +296,34 @@ def test_max_pool_gradient_is_shared_and_conserved(pool):
     g = np.asarray(jit(jax.grad(lambda x: pool(x).sum()))(x))
     assert g.sum() == pytest.approx(4.0)  # one for each of the 2 x 2 outputs
     assert g[0, 0, 0, 0] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5, 4), (2, 3, 1, 4, 2)])
+def test_doubling_equals_jax_s_linear_resize(shape):
+    (x,) = arrays(shape)
+    fine = (shape[0], *(2 * n for n in shape[1:-1]), shape[-1])
+
+    def value_and_gradient(f):
+        y, vjp = jax.vjp(f, x)
+        return y, vjp(jnp.cos(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape))
+
+    @jit
+    def both():
+        ours = value_and_gradient(lambda x: resize(x, fine[1:-1]))
+        theirs = value_and_gradient(lambda x: jax.image.resize(x, fine, "linear", antialias=False))
+        return ours, theirs
+
+    assert_close(*both(), 1e-5)
+
+
+def test_instance_norm_equals_flax_s_with_its_gradients():
+    x, scale, bias = arrays((2, 4, 5, 3, 6), (6,), (6,))
+    params = {"scale": scale, "bias": bias}
+
+    def value_and_gradients(module):
+        y, vjp = jax.vjp(lambda p, x: module.apply({"params": p}, x), params, 3 * x + 1)
+        return y, vjp(jnp.cos(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape))
+
+    theirs = nn.GroupNorm(num_groups=None, group_size=1, epsilon=1e-5)
+    both = jit(lambda: (value_and_gradients(InstanceNorm()), value_and_gradients(theirs)))
+    assert_close(*both(), 1e-5)

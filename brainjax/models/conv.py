@@ -259,6 +259,20 @@ class DepthwiseConv(nn.Module):
         )
 
 
+def _up(x, kernel, bias):
+    """[B *spatial C], [*f C F], [F] -> [B *(f spatial) F]: every input position becomes a block of its own."""
+    batch, *space, channels = x.shape
+    *factors, _, features = kernel.shape
+    rank = len(space)
+    # [*f C F] -> [C *f F], so that one matmul gives every position of the fine grid.
+    flat = jnp.moveaxis(kernel, -2, 0).reshape(channels, -1)
+    y = jnp.dot(x, flat).reshape((batch, *space, *factors, features)) + bias
+    # Interleave: [B s1..sr f1..fr F] -> [B s1 f1 .. sr fr F].
+    order = [0, *(a for i in range(rank) for a in (1 + i, 1 + rank + i)), 1 + 2 * rank]
+    fine = (s * f for s, f in zip(space, factors, strict=True))
+    return y.transpose(order).reshape((batch, *fine, features))
+
+
 class UpConv(nn.Module):
     """Transposed convolution whose kernel equals its stride, as one matmul and a reshape.
 
@@ -279,17 +293,12 @@ class UpConv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B *spatial C] -> [B *(factor spatial) F] of `dtype`."""
-        batch, *space, channels = x.shape
-        rank, f = len(space), self.factor
-        shape = (f,) * rank + (channels, self.features)
+        f = self.factor
+        shape = (f,) * (x.ndim - 2) + (x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
-        # [*f C F] -> [C *f F], so that one matmul gives every position of the fine grid.
-        flat = jnp.moveaxis(kernel, -2, 0).reshape(channels, -1).astype(self.dtype)
-        y = jnp.dot(x.astype(self.dtype), flat).reshape(
-            (batch, *space, *(f,) * rank, self.features)
+        return lax.platform_dependent(
+            *(a.astype(self.dtype) for a in (x, kernel, bias)),
+            cpu=functools.partial(conv_cpu.by_slabs, _up, factor=f),
+            default=_up,
         )
-        # Interleave: [B s1..sr f1..fr F] -> [B s1 f1 .. sr fr F].
-        order = [0, *(a for i in range(rank) for a in (1 + i, 1 + rank + i)), 1 + 2 * rank]
-        y = y.transpose(order).reshape((batch, *(s * f for s in space), self.features))
-        return y + bias.astype(self.dtype)

@@ -141,6 +141,33 @@ def input_gradient(
     return x.reshape(x.shape[0], -1, *x.shape[3:])[:, : space[0]]
 
 
+def by_slabs(
+    f: Callable[..., jax.Array], x: jax.Array, *parameters: jax.Array, factor: int
+) -> jax.Array:
+    """f(x, *parameters), slab by slab of the first spatial axis, which f makes `factor` times as long.
+
+    Args:
+        f: [B *spatial C], .. -> [B *(factor spatial) F]; no position of its input may see another.
+        x: [B *spatial C].
+        parameters: the rest of f's arguments, as they are.
+        factor: of every spatial axis.
+    """
+    batch, count, *inner = x.shape
+    made = jax.eval_shape(f, x, *parameters)
+    if made.size * made.dtype.itemsize <= _SLAB_BYTES:
+        return f(x, *parameters)
+    per = _divisor(count, made.size * made.dtype.itemsize // (batch * count))
+    slabs = x.reshape(batch * count // per, 1, per, *inner)
+    y = lax.map(lambda w: f(w, *parameters), slabs)
+    return y.reshape(batch, count * factor, *y.shape[3:])
+
+
+def _divisor(count: int, slice_bytes: int) -> int:
+    """The longest slab within the bytes allowed that divides `count` slices."""
+    within = max(1, _SLAB_BYTES // slice_bytes)
+    return max(n for n in range(1, count + 1) if count % n == 0 and n <= within)
+
+
 def _stack(x: jax.Array) -> jax.Array:
     """Images as the slices of one volume, which the convolution does not mix: [B *plane C] -> [1 B *plane C]."""
     return x.reshape(1, len(x), *(1,) * (4 - x.ndim), *x.shape[1:])
@@ -294,9 +321,7 @@ def kernel_gradient(
     wide_x, wide_g = (kz, ky) if split else (ky * kz, 1)
     x = jnp.pad(x, ((0, 0), padding[0], *((0, 0),) * 3))
     slice_bytes = rows * nz * (wide_x * channels + wide_g * features) * x.dtype.itemsize
-    per = max(
-        n for n in range(1, out + 1) if out % n == 0 and (n == 1 or n * slice_bytes <= _SLAB_BYTES)
-    )
+    per = _divisor(out, slice_bytes)
     span = (per - 1) * s + (depth - 1) * d + 1
 
     def at_taps(w: jax.Array) -> jax.Array:  # [N Y Z C] -> [N rows Z' taps*C]
