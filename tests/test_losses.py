@@ -372,6 +372,21 @@ def test_volumes_are_slices_laid_end_to_end():
         )
 
 
+def test_levels_are_weighted_by_halves_against_the_middle_voxels():
+    rng = np.random.default_rng(0)
+    target = (rng.random((2, 8, 4, 6, 1)) > 0.5).astype(np.float32)
+    levels = [rng.standard_normal((2, *space, 1)) for space in ((8, 4, 6), (4, 4, 3), (2, 2, 3))]
+    parts = [target, target[:, 1::2, :, 1::2], target[:, 2::4, 1::2, 1::2]]
+    expected = sum(
+        w * losses.bce(x, t) for w, x, t in zip((4 / 7, 2 / 7, 1 / 7), levels, parts, strict=True)
+    )
+    np.testing.assert_allclose(
+        losses.at_all_levels(losses.bce, levels, target), expected, rtol=1e-5
+    )
+    alone = losses.at_all_levels(losses.bce, levels[0], target)
+    np.testing.assert_array_equal(alone, losses.bce(levels[0], target))
+
+
 def test_reduce_ignores_padding_even_nan():
     total, count = losses.reduce(jnp.array([1.0, 2.0, jnp.nan]), jnp.array([1.0, 1.0, 0.0]))
     assert (float(total), float(count)) == (3.0, 2.0)

@@ -15,7 +15,7 @@ import pytest
 from flax import nnx
 
 from brainjax import models
-from brainjax.models import ResNet, ResNetUNet, TransUNet, UNet, ViT
+from brainjax.models import ResNet, ResNetUNet, TransUNet, UNet, ViT, residual_unet
 from brainjax.models.attention import AttentionGate
 from brainjax.models.layers import NORMS, Norm
 from brainjax.models.resnet import ResNetEncoder
@@ -30,13 +30,15 @@ TINY = {
     "MobileNetV2": {"width": 0.4, "depth": 0.1, "dropout": 0.0},
     "ResNet": {"stages": (1, 1), "width": 4},
     "ResNetUNet": {"stages": (1,), "width": 4, "features": (2, 4), "convs": 1, "attention": True},
+    "ResidualEncoderUNet": {"features": (2, 4), "blocks": (1, 1), "strides": (1, 2)},
+    "ResidualUNet": {"features": (2, 4), "dropout": 0.0},
     "TransUNet": {"features": (2, 4), "width": 8, "depth": 1, "heads": 2, "patch": 2},
     "UNet": {"features": (2, 4), "up_convs": 1},
     "VGG": {"convs": (1, 1), "width": 2},
     "ViT": {"width": 8, "depth": 1, "heads": 2, "patch": 4},
 }
 SIZE, CHANNELS, CLASSES = 16, 3, 2
-SEGMENTERS = ("ResNetUNet", "TransUNet", "UNet")
+SEGMENTERS = ("ResNetUNet", "ResidualEncoderUNet", "ResidualUNet", "TransUNet", "UNet")
 everything = pytest.mark.parametrize("name", models.__all__)
 
 
@@ -104,7 +106,7 @@ def test_all_is_sorted_and_lists_modules_only():
 def test_unknown_model_names_the_nearest_and_lists_all():
     with pytest.raises(
         ConfigError,
-        match="'UNet'.*EfficientNet, MobileNetV2, ResNet, ResNetUNet, TransUNet, UNet, VGG, ViT",
+        match="'UNet'.*EfficientNet, MobileNetV2, ResNet, ResNetUNet, ResidualEncoderUNet, ResidualUNet, ",
     ):
         models.get("u-net")
 
@@ -204,14 +206,19 @@ def test_dropout_needs_its_key_in_training_only(name):
     "name, fields, message",
     [
         ("UNet", {"convs": (2, 2, 2)}, "one per floor"),
-        ("UNet", {"upsample": "bilinear"}, "transpose, resize, linear"),
+        ("UNet", {"upsample": "bilinear"}, "transpose, transpose_only, resize, linear"),
         ("UNet", {"norm": "layer"}, "batch, instance, group, none"),
         ("UNet", {"activation": "tanh"}, "leaky_relu"),
         ("ResNet", {"variant": "v2"}, "v1.5, v1, hybrid"),
         ("VGG", {"head": "deep"}, "linear, advanced, dense"),
         ("MobileNetV2", {"variant": "tensorflow"}, "torchvision, keras|keras, torchvision"),
         ("ResNetUNet", {"features": (4, 4, 4)}, "2 numbers"),
-        ("ResNetUNet", {"upsample": "bilinear"}, "transpose, resize, linear"),
+        ("ResNetUNet", {"upsample": "bilinear"}, "transpose, transpose_only, resize, linear"),
+        ("ResidualUNet", {"variant": "third"}, "first, second"),
+        ("ResidualEncoderUNet", {"blocks": (1,)}, "must be 2 entries"),
+        ("ResidualEncoderUNet", {"strides": (2, 2)}, "must be 1"),
+        ("ResidualEncoderUNet", {"kernels": (3, (1, 3, 3))}, "must be 2 numbers"),
+        ("ResidualEncoderUNet", {"deep_supervision": 2}, "choose 0 to 1"),
         ("TransUNet", {"encoder": "vgg"}, "conv, resnet"),
         ("TransUNet", {"decoder": (8, 4, 2)}, "must be 2 numbers"),
         ("TransUNet", {"heads": 3}, "divide by heads"),
@@ -227,6 +234,10 @@ def test_impossible_fields_are_refused_with_the_fix(name, fields, message):
     [
         ("UNet", {"upsample": "resize", "attention": True}),
         ("UNet", {"upsample": "linear", "norm": "instance"}),
+        ("UNet", {"upsample": "transpose_only", "norm": "none"}),
+        ("ResidualUNet", {"variant": "first"}),
+        ("ResidualEncoderUNet", {"strides": (1, (1, 2, 2)), "kernels": ((1, 3, 3), 3)}),
+        ("ResidualEncoderUNet", {"deep_supervision": 1, "norm": "batch"}),
         ("ResNetUNet", {"full_skip": False, "variant": "hybrid"}),
         ("TransUNet", {"encoder": "resnet", "stages": (1,), "stem": 4, "decoder": (8, 4, 2)}),
         ("TransUNet", {"norm": "none", "activation": "gelu"}),
@@ -244,6 +255,47 @@ def test_attention_field_adds_gates_and_nothing_else():
     gated = shapes(UNet(features=(2, 4, 8), attention=True), image())[1]["params"]
     assert set(gated) - set(plain) == {"gate0", "gate1"}
     assert {k: v for k, v in gated.items() if k in plain} == plain
+
+
+def test_deep_supervision_answers_at_several_resolutions_in_training_only():
+    fields = {"features": (2, 4, 4), "blocks": (1, 1, 1), "strides": (1, 2, (2, 2, 1))}
+    model = models.ResidualEncoderUNet(**fields, deep_supervision=2)
+    x = image(3, size=8)
+    logits, variables = shapes(model, x)
+    assert logits.shape == (2, 8, 8, 8, 1)
+
+    def train(variables, x):
+        return model.apply(variables, x, train=True)
+
+    levels = jax.eval_shape(train, variables, x)
+    assert [level.shape for level in levels] == [(2, 8, 8, 8, 1), (2, 4, 4, 4, 1)]
+
+
+def test_the_versions_of_the_residual_network_differ_by_a_convolution_and_dropout():
+    first, second = (
+        shapes(tiny("ResidualUNet", variant=v), image(3))[1]["params"]["up0"]
+        for v in ("first", "second")
+    )
+    assert set(second) - set(first) == {"conv3"} and set(first) <= set(second)
+    assert set(first) == {"conv1", "conv2", "norm1_0", "norm1_1", "norm2", "norm3", "shortcut"}
+
+
+def test_residual_block_normalises_its_inputs_as_their_concatenation():
+    block = residual_unet._Block(4, "second", 0.0, 0.2, "instance", "float32", None)
+    a, b = (pixels(image())[..., :c] for c in (1, 3))
+    whole = np.concatenate([a, b], -1)
+    params = jax.tree.map(
+        lambda s: np.random.default_rng(3).standard_normal(s.shape).astype(np.float32),
+        jax.eval_shape(lambda: block.init(jax.random.key(0), whole, train=False)),
+    )["params"]
+    norm = params["norm1_0"]["norm"]
+    split = {
+        **{k: v for k, v in params.items() if k != "norm1_0"},
+        "norm1_0": {"norm": {k: v[:1] for k, v in norm.items()}},
+        "norm1_1": {"norm": {k: v[1:] for k, v in norm.items()}},
+    }
+    apply = jit(lambda p, *x: block.apply({"params": p}, *x, train=False))
+    np.testing.assert_allclose(apply(split, a, b), apply(params, whole), atol=1e-3)
 
 
 def test_encoder_pyramid_halves_and_doubles():

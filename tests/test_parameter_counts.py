@@ -10,6 +10,8 @@ from brainjax.models import (
     VGG,
     EfficientNet,
     MobileNetV2,
+    ResidualEncoderUNet,
+    ResidualUNet,
     ResNet,
     ResNetUNet,
     TransUNet,
@@ -17,6 +19,7 @@ from brainjax.models import (
     ViT,
 )
 from brainjax.models.transunet import CONV_VIT_B, R50_VIT_B16
+from brainjax.models.unet import BRATS_NARROW, BRATS_PLAIN
 
 
 def shapes(model, *shape):
@@ -120,3 +123,28 @@ def test_resnet_unet_encoder_is_the_classifiers(attention):
     for collection in ("params", "batch_stats"):
         assert segmenter[collection]["encoder"] == classifier[collection]["encoder"]
     assert count(segmenter["params"]) == (44_318_982 if attention else 40_933_121)
+
+
+@pytest.mark.parametrize(
+    "model, channels, trained",
+    [
+        (ResidualUNet(), 1, 35_504_451),
+        (ResidualUNet(variant="first"), 1, 23_780_291),
+        (ResidualEncoderUNet(), 1, 102_348_961),
+        (UNet(**BRATS_NARROW), 4, 1_414_156),
+        (UNet(**BRATS_PLAIN), 3, 5_645_828),  # Keras's count of the same layers
+    ],
+    ids=["ResidualUNet", "ResidualUNet-first", "ResidualEncoderUNet", "narrow", "plain"],
+)
+def test_networks_for_volumes(model, channels, trained):
+    assert count(shapes(model, 1, 64, 64, 64, channels)["params"]) == trained
+
+
+def test_deep_supervision_adds_a_pointwise_head_for_each_further_resolution():
+    alone, deep = (
+        shapes(ResidualEncoderUNet(num_classes=4, deep_supervision=n), 1, 64, 64, 64, 1)
+        for n in (0, 3)
+    )
+    heads = {"head1": (64 + 1) * 4, "head2": (128 + 1) * 4}
+    more = {k: count(v) for k, v in deep["params"].items() if k not in alone["params"]}
+    assert more == heads

@@ -10,7 +10,7 @@ several independent (possibly nested) regions, such as whole tumour, core and en
 a Dice of its own; 'softmax' for classes that exclude one another.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -61,3 +61,32 @@ def reduce(per_example: jax.Array, valid: jax.Array | None = None) -> tuple[jax.
         return per_example.sum(), jnp.float32(per_example.shape[0])
     keep = valid > 0
     return jnp.where(keep, per_example, 0.0).sum(), keep.sum(dtype=jnp.float32)
+
+
+def at_all_levels(
+    loss: Callable[[jax.Array, jax.Array], jax.Array],
+    logits: jax.Array | Sequence[jax.Array],
+    target: jax.Array,
+) -> jax.Array:
+    """The loss of a network that answers at one resolution, or at several (deep supervision).
+
+    Several are weighted 1, 1/2, 1/4 .., finest first, and the weights scaled to a sum of 1 (Isensee et al. 2021,
+    https://doi.org/10.1038/s41592-020-01008-z). A coarser target is every s-th voxel of the finest, taken
+    in the middle of the s it stands for, so that it stays in {0, 1}.
+
+    Args:
+        loss: `f(logits, target) -> [B]`.
+        logits: what the loss takes, or a sequence of [B *(spatial / s) C], finest first.
+        target: [B *spatial C].
+
+    Returns:
+        [B] float32.
+    """
+    if not isinstance(logits, (tuple, list)):
+        return loss(logits, target)
+    total, weights = 0.0, [0.5**i for i in range(len(logits))]
+    for weight, level in zip(weights, logits, strict=True):
+        steps = [n // m for n, m in zip(target.shape[1:-1], level.shape[1:-1], strict=True)]
+        part = target[(slice(None), *(slice(s // 2, None, s) for s in steps))]
+        total = total + weight * loss(level, part)
+    return total / sum(weights)

@@ -9,6 +9,8 @@ import flax.linen as nn
 from brainjax.lookup import lookup
 from brainjax.models.efficientnet import EfficientNet
 from brainjax.models.mobilenet import MobileNetV2
+from brainjax.models.residual_encoder import ResidualEncoderUNet
+from brainjax.models.residual_unet import ResidualUNet
 from brainjax.models.resnet import ResNet
 from brainjax.models.resnet_unet import ResNetUNet
 from brainjax.models.transunet import TransUNet
@@ -16,7 +18,18 @@ from brainjax.models.unet import UNet
 from brainjax.models.vgg import VGG
 from brainjax.models.vit import ViT
 
-__all__ = ["EfficientNet", "MobileNetV2", "ResNet", "ResNetUNet", "TransUNet", "UNet", "VGG", "ViT"]
+__all__ = [
+    "EfficientNet",
+    "MobileNetV2",
+    "ResNet",
+    "ResNetUNet",
+    "ResidualEncoderUNet",
+    "ResidualUNet",
+    "TransUNet",
+    "UNet",
+    "VGG",
+    "ViT",
+]
 
 
 def get(name: str) -> type[nn.Module]:

@@ -79,6 +79,11 @@ def _conv_backward(strides, padding, dilation, residual, g):
 _conv.defvjp(_conv_forward, _conv_backward)
 
 
+def per_axis(value: int | Sequence[int], rank: int) -> tuple[int, ...]:
+    """One number per spatial axis, of one number or of a sequence of them."""
+    return (value,) * rank if isinstance(value, int) else tuple(value)
+
+
 def explicit_padding(
     padding: str | Sequence[tuple[int, int]],
     size: Sequence[int],
@@ -117,8 +122,7 @@ def conv(
     rank = kernel.ndim - 2
     if x.ndim != rank + 2 or x.shape[-1] != kernel.shape[-2]:
         raise ValueError(f"conv: input {x.shape} does not fit kernel {kernel.shape} [*k C F]")
-    strides = (strides,) * rank if isinstance(strides, int) else tuple(strides)
-    dilation = (dilation,) * rank if isinstance(dilation, int) else tuple(dilation)
+    strides, dilation = per_axis(strides, rank), per_axis(dilation, rank)
     size = kernel.shape[:-2]
     padding = explicit_padding(padding, x.shape[1:-1], size, strides, dilation)
     if all(k == 1 for k in size) and not any(sum(p) for p in padding):
@@ -149,8 +153,8 @@ class Conv(nn.Module):
 
     Attributes:
         features: output channels F.
-        kernel_size: edge of the kernel, the same on every axis.
-        strides: the same on every axis.
+        kernel_size: edge of the kernel; one number, or one per axis.
+        strides: one number, or one per axis.
         padding: 'SAME' (TensorFlow's rule), 'VALID', or a number of voxels on either side (PyTorch's rule).
         dilation: of the kernel.
         use_bias: adds `bias`.
@@ -161,8 +165,8 @@ class Conv(nn.Module):
     """
 
     features: int
-    kernel_size: int = 3
-    strides: int = 1
+    kernel_size: int | tuple[int, ...] = 3
+    strides: int | tuple[int, ...] = 1
     padding: str | int = "SAME"
     dilation: int = 1
     use_bias: bool = True
@@ -176,7 +180,7 @@ class Conv(nn.Module):
         """Convolves inputs: [B *spatial C_i], kernel [*k sum(C_i) F], into [B *out F] of `dtype`."""
         rank = inputs[0].ndim - 2
         channels = [x.shape[-1] for x in inputs]
-        shape = (self.kernel_size,) * rank + (sum(channels), self.features)
+        shape = (*per_axis(self.kernel_size, rank), sum(channels), self.features)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         if self.standardize:
             taps = tuple(range(rank + 1))
@@ -282,23 +286,23 @@ class UpConv(nn.Module):
 
     Attributes:
         features: output channels F.
-        factor: kernel edge and stride, the same on every axis.
+        factor: kernel edge and stride; one number, or one per axis.
         dtype: compute dtype; parameters stay float32.
     """
 
     features: int
-    factor: int = 2
+    factor: int | tuple[int, ...] = 2
     dtype: str = "float32"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B *spatial C] -> [B *(factor spatial) F] of `dtype`."""
-        f = self.factor
-        shape = (f,) * (x.ndim - 2) + (x.shape[-1], self.features)
+        factor = per_axis(self.factor, x.ndim - 2)
+        shape = (*factor, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
         return lax.platform_dependent(
             *(a.astype(self.dtype) for a in (x, kernel, bias)),
-            cpu=functools.partial(conv_cpu.by_slabs, _up, factor=f),
+            cpu=functools.partial(conv_cpu.by_slabs, _up, factor=factor[0]),
             default=_up,
         )

@@ -150,7 +150,7 @@ def by_slabs(
         f: [B *spatial C], .. -> [B *(factor spatial) F]; no position of its input may see another.
         x: [B *spatial C].
         parameters: the rest of f's arguments, as they are.
-        factor: of every spatial axis.
+        factor: of that axis.
     """
     batch, count, *inner = x.shape
     made = jax.eval_shape(f, x, *parameters)

@@ -11,7 +11,7 @@ from brainjax.models.conv import Conv, UpConv
 from brainjax.models.layers import ConvNormAct, Dropout, Norm, activate, resize
 from brainjax.types import ConfigError
 
-UPSAMPLES = ("transpose", "resize", "linear")
+UPSAMPLES = ("transpose", "transpose_only", "resize", "linear")
 
 
 class Floor(nn.Module):
@@ -78,8 +78,9 @@ def decode(
         skips: per floor, finest first; None where a floor has none.
         features: channels per floor, finest first.
         convs: convolutions on each floor.
-        upsample: 'transpose' (kernel-2 stride-2 transposed convolution with norm), 'resize' (pointwise
-            convolution to the floor's channels, then linear) or 'linear' (linear alone).
+        upsample: 'transpose' (kernel-2 stride-2 transposed convolution with norm and activation),
+            'transpose_only' (without either), 'resize' (pointwise convolution to the floor's channels, then
+            linear) or 'linear' (linear alone).
         attention: gate each skip by the coarser floor (Oktay et al. 2018, arXiv:1804.03999).
         dropout, common, remat: as in `Floor`.
         train: batch statistics and dropout are those of training.
@@ -92,12 +93,13 @@ def decode(
         if attention and skip is not None:
             gate = AttentionGate(max(width // 2, 1), **common, name=f"gate{i}")
             skip = gate(skip, x, train=train)
-        if upsample == "transpose":
+        if upsample.startswith("transpose"):
             x = UpConv(width, dtype=common["dtype"], name=f"up{i}_conv")(x)
-            norm = Norm(
-                common["norm"], common["axis_name"], dtype=common["dtype"], name=f"up{i}_norm"
-            )
-            x = activate(norm(x, train=train), common["activation"])
+            if upsample == "transpose":
+                norm = Norm(
+                    common["norm"], common["axis_name"], dtype=common["dtype"], name=f"up{i}_norm"
+                )
+                x = activate(norm(x, train=train), common["activation"])
         else:
             if upsample == "resize":
                 x = Conv(width, 1, dtype=common["dtype"], name=f"up{i}_conv")(x)

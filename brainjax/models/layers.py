@@ -2,14 +2,14 @@
 
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from brainjax.models.conv import Conv
+from brainjax.models.conv import Conv, per_axis
 from brainjax.types import ConfigError
 
 NORMS = ("batch", "instance", "group", "none")
@@ -165,6 +165,15 @@ def _max_pool_backward(
 max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 
+def mean_pool(x: jax.Array, factors: Sequence[int]) -> jax.Array:
+    """Non-overlapping mean pooling: [B *spatial C] -> [B *(spatial/factors) C], one factor per axis."""
+    for axis, factor in enumerate(factors, start=1):
+        if factor > 1:
+            n = x.shape[axis] // factor
+            x = x.reshape(*x.shape[:axis], n, factor, *x.shape[axis + 1 :]).mean(axis + 1)
+    return x
+
+
 def max_pool_3(x: jax.Array, padding: str | int) -> jax.Array:
     """Max pooling by windows of 3 with stride 2, the one of ResNet's stem: [B *spatial C], half as fine.
 
@@ -248,13 +257,15 @@ def _double_backward(axis: int, _: None, g: jax.Array) -> tuple[jax.Array]:
 _double.defvjp(lambda x, axis: (_double(x, axis), None), _double_backward)
 
 
-def check_divisible(x: jax.Array, factor: int, model: str) -> None:
-    """Raises ConfigError unless every spatial size divides by `factor`."""
+def check_divisible(x: jax.Array, factor: int | Sequence[int], model: str) -> None:
+    """Raises ConfigError unless every spatial size divides by `factor`: one number, or one per axis."""
     space = x.shape[1:-1]
-    if any(s % factor for s in space):
-        wanted = " x ".join(str(-(-s // factor) * factor) for s in space)
+    factors = per_axis(factor, len(space))
+    if any(s % f for s, f in zip(space, factors, strict=True)):
+        wanted = " x ".join(str(-(-s // f) * f) for s, f in zip(space, factors, strict=True))
+        by = " x ".join(map(str, factors if len(set(factors)) > 1 else factors[:1]))
         raise ConfigError(
-            f"{model}: image size {' x '.join(map(str, space))} must divide by {factor} "
+            f"{model}: image size {' x '.join(map(str, space))} must divide by {by} "
             f"(its total downsampling); resize or pad to {wanted}"
         )
 
@@ -263,8 +274,8 @@ class ConvNormAct(nn.Module):
     """Convolution, normalisation, activation. Several inputs act as their concatenation."""
 
     features: int
-    kernel_size: int = 3
-    strides: int = 1
+    kernel_size: int | tuple[int, ...] = 3
+    strides: int | tuple[int, ...] = 1
     padding: str | int = "SAME"
     use_bias: bool = True
     norm: str = "batch"

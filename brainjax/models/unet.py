@@ -13,6 +13,23 @@ from brainjax.models.decoder import Floor, check_upsample, decode
 from brainjax.models.layers import check_divisible, depth_to_space, max_pool, space_to_depth
 from brainjax.types import ConfigError
 
+# Fields of the BraTS networks of two reference systems, on volumes: the one that learned on TPUs, 1,414,156 parameters on
+# four modalities, and the one without normalisation, 5,645,828 on three.
+BRATS_NARROW = {
+    "num_classes": 4,
+    "features": (8, 16, 32, 64, 128),
+    "dropout": 0.1,
+    "out_kernel": 1,
+}
+BRATS_PLAIN = {
+    "num_classes": 4,
+    "features": (16, 32, 64, 128, 256),
+    "dropout": 0.1,
+    "out_kernel": 1,
+    "norm": "none",
+    "upsample": "transpose_only",
+}
+
 
 class UNet(nn.Module):
     """U-Net with convolution-norm-activation floors, max-pooling down and skips across.
@@ -22,8 +39,9 @@ class UNet(nn.Module):
         features: channels of each floor, top to bottom.
         convs: convolutions on each floor on the way down: one number, or one per floor.
         up_convs: convolutions on each floor on the way up.
-        upsample: 'transpose' (2x2 stride-2 transposed convolution with norm), 'resize' (pointwise convolution
-            to the floor's channels, then linear) or 'linear' (linear alone).
+        upsample: 'transpose' (2x2 stride-2 transposed convolution with norm and activation), 'transpose_only'
+            (without either), 'resize' (pointwise convolution to the floor's channels, then linear) or 'linear'
+            (linear alone).
         attention: gates each skip by the coarser floor (Oktay et al. 2018, arXiv:1804.03999).
         out_kernel: kernel edge of the output convolution.
         patch: edge of the blocks of voxels whose values become the channels of one; 2 makes the network eight times as

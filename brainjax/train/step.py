@@ -36,7 +36,8 @@ def make_step(
     A step whose loss, gradient or update is not finite changes nothing but its counters.
 
     Args:
-        model: a Linen module called as `model(x, train=...)`; its `axis_name`, if it has one, must equal this one.
+        model: a Linen module called as `model(x, train=...)`; its `axis_name`, if it has one, must equal this one. It may
+            return a tuple of logits, finest first: see `losses.at_all_levels`.
         loss: `f(logits, target) -> [B]`.
         tx: the optimizer.
         size: edge of the working grid, 0 for the native one (see `brainjax.data.Input`).
@@ -73,7 +74,7 @@ def make_step(
             logits, updates = model.apply(
                 variables, image, train=True, mutable=["batch_stats"], rngs=rngs
             )
-            summed, _ = losses.reduce(loss(logits, target), valid)
+            summed, _ = losses.reduce(losses.at_all_levels(loss, logits, target), valid)
             return summed / count, updates
 
         params = state.variables["params"]
