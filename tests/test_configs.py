@@ -55,7 +55,7 @@ def test_the_header_names_the_command_and_every_variant(file):
         assert not name or re.search(rf"\b{name}\b", header), f"{file.name}'s header lacks {name}"
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+@pytest.mark.parametrize("file", [f for f in FILES if any(_variants(f))], ids=lambda f: f.stem)
 def test_an_unknown_variant_lists_the_known_ones(file):
     known = max(_variants(file), key=len)
     with pytest.raises(ConfigError, match=rf"unknown variant '{known}s': did you mean '{known}'"):

@@ -253,7 +253,7 @@ def test_a_patient_s_folder_may_have_any_name_and_other_folders_are_passed_over(
 
 def test_lookup_names_the_nearest():
     assert datasets.get("LGG") is LGG is datasets.LGG
-    with pytest.raises(ConfigError, match="did you mean 'LGG'.*LGG, Synthetic"):
+    with pytest.raises(ConfigError, match="did you mean 'LGG'.*LGG, .*Synthetic"):
         datasets.get("lggs")
 
 
