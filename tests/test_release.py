@@ -11,7 +11,8 @@ from safetensors.numpy import load_file
 from tiny import ROOT, make_config, make_dataset
 
 from brainjax.config import to_dict
-from brainjax.infer import Classifier, Segmenter, release
+from brainjax.infer import Classifier, Segmenter, Stripper, release
+from brainjax.io import Volume
 from brainjax.report import card
 from brainjax.train.recipe import make_recipe
 from brainjax.types import CheckpointError, DataError
@@ -50,6 +51,16 @@ def test_what_ships_is_whole_small_and_runs(folder):
     """An option renamed since the export would make every command on it fail."""
     assert sum(p.stat().st_size for p in folder.iterdir() if p.is_file()) <= 8e6
     task = release.load(folder).task
+    if task == "strip":
+        model = Stripper.load(str(folder))
+        grid = np.linalg.norm(
+            np.indices((40, 50, 44)) - np.reshape((20, 25, 22), (3, 1, 1, 1)), axis=0
+        )
+        ball = np.where(grid < 14, 100, np.where(grid < 18, 30, 0)).astype(np.int16)
+        found = model.find(Volume(ball, np.diag([5.0, 5.0, 5.0, 1.0])))
+        assert found.mask.data.shape == ball.shape and np.isfinite(found.probability).all()
+        _card_names(folder, model.facts)
+        return
     model = (Segmenter if task == "segmentation" else Classifier).load(folder)
     channels = len(model.facts["channels"])
     volume = np.random.default_rng(0).integers(0, 256, (2, 64, 64, channels), np.uint8)
@@ -61,8 +72,12 @@ def test_what_ships_is_whole_small_and_runs(folder):
         assert mask.shape == (2, 64, 64) and mask.dtype == bool
     else:
         assert sum(quick(volume[0]).values()) == pytest.approx(1)
+    _card_names(folder, model.facts)
+
+
+def _card_names(folder, facts):
     card = (folder / "MODEL_CARD.md").read_text()
-    assert model.facts["licence"] in card and f"{model.facts['parameters']:,}" in card
+    assert facts["licence"] in card and f"{facts['parameters']:,}" in card
 
 
 def test_something_ships():

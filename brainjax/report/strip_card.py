@@ -38,13 +38,13 @@ opinion, not the truth.
 
 ## Training
 
-{steps} steps of {batch_size} heads, loss `{loss}`, optimizer `{optimizer}`, learning rate {rate:g}. Every step drew new heads
+{steps} steps, heads a step: {batch_size}; loss `{loss}`, optimizer `{optimizer}`, learning rate {rate:g}. Every step drew new heads
 from {n_maps} label maps: their pose, size and shape, any contrast or that of a real sequence, lesions, coil shading,
 thick slices, noise, fields of view that end early. No scan of anybody was used. All options are in `config.json`.
 
 ## Data and licence
 
-{citation} Licence: {licence}. The weights carry it too.
+{citation}. Licence: {licence}. The weights carry it too.
 
 ## Limits
 
