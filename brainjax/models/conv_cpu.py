@@ -63,9 +63,9 @@ def forward(
     (depth, *_), (s, *plane), (d, *spread) = kernel.shape, strides, dilation
     low, high = padding[0]
     out = (x.shape[1] + low + high - (depth - 1) * d - 1) // s + 1
-    # The slices that any output needs, in blocks of one slice per phase of the stride.
+    # The slices that any output needs, filled up to blocks of one slice per phase of the stride.
     needed = min(x.shape[1], (out - 1) * s - low + (depth - 1) * d + 1)
-    x = _blocks(x, -(-needed // s), s)
+    x = _of_depth(x, -(-needed // s) * s)
     taps = [[t for t in range(depth) if (a + low - t * d) % s == 0] for a in range(s)]
     links = [
         _Link(a, m, 0, (a + low - t * d) // s) for a in range(s) for m, t in enumerate(taps[a])
@@ -77,8 +77,7 @@ def forward(
             for a in range(s)
         ]
 
-    y = _sweep(x, parts, links, out, lambda z: z)
-    return y.reshape(y.shape[0], out, *y.shape[3:])
+    return _sweep(x, s, parts, links, out, lambda z: z)
 
 
 def input_gradient(
@@ -137,8 +136,7 @@ def input_gradient(
             z = z.reshape(n, phases, qy * sy, qz * sz, channels)
         return z[:, :, *crop]
 
-    x = _sweep(_blocks(g, g.shape[1], 1), parts, links, -(-space[0] // s), finish)
-    return x.reshape(x.shape[0], -1, *x.shape[3:])[:, : space[0]]
+    return _sweep(g, 1, parts, links, -(-space[0] // s), finish)[:, : space[0]]
 
 
 def by_slabs(
@@ -182,12 +180,10 @@ class _Link(NamedTuple):
     shift: int
 
 
-def _blocks(x: jax.Array, blocks: int, phases: int) -> jax.Array:
-    """[B X Y Z C] -> [B blocks phases Y Z C], cut or filled with zeros at the end."""
-    wanted = blocks * phases
-    if wanted > x.shape[1]:
-        x = jnp.pad(x, ((0, 0), (0, wanted - x.shape[1]), (0, 0), (0, 0), (0, 0)))
-    return x[:, :wanted].reshape(x.shape[0], blocks, phases, *x.shape[2:])
+def _of_depth(x: jax.Array, depth: int) -> jax.Array:
+    """[B X Y Z C] -> [B depth Y Z C], cut or filled with zeros at the end."""
+    fill = max(0, depth - x.shape[1])
+    return jnp.pad(x, ((0, 0), (0, fill), (0, 0), (0, 0), (0, 0))) if fill else x[:, :depth]
 
 
 def _plane(
@@ -209,6 +205,7 @@ def _plane(
 
 def _sweep(
     x: jax.Array,
+    phases: int,
     parts: Callable[[jax.Array], list[jax.Array]],
     links: Sequence[_Link],
     out: int,
@@ -219,52 +216,58 @@ def _sweep(
     What a slab adds to the blocks of the next one waits in a tail of a few slices: nothing is computed twice.
 
     Args:
-        x: [B P phases Y Z C], P blocks of slices.
+        x: [B P*phases Y Z C], P blocks of slices.
+        phases: slices in a block.
         parts: [N phases Y Z C] -> for each phase [N Y' Z' taps F].
         links: which part is added where.
         out: number of output blocks.
         finish: [N targets Y' Z' F] -> [N targets *], slice by slice.
 
     Returns:
-        [B out targets *].
+        [B out*targets *].
     """
-    batch, count, *inner = x.shape
-    made = jax.eval_shape(parts, x[0])
-    bytes_ = sum(math.prod(y.shape) for y in made) * x.dtype.itemsize
+    (batch, slices, *inner), dtype = x.shape, x.dtype
+    count = slices // phases
+    made = jax.eval_shape(parts, jax.ShapeDtypeStruct((count, phases, *inner), dtype))
+    bytes_ = sum(math.prod(y.shape) for y in made) * dtype.itemsize
     low = min(link.shift for link in links)
     width = max(link.shift for link in links) - low
     targets = 1 + max(link.target for link in links)
     *plane, _, features = made[0].shape[1:]
     if batch * bytes_ <= _SLAB_BYTES or count <= 2 * width:
-        ys = lax.optimization_barrier(parts(x.reshape(batch * count, *inner)))
+        ys = lax.optimization_barrier(parts(x.reshape(batch * count, phases, *inner)))
         ys = [y.reshape(batch, count, *y.shape[1:]) for y in ys]
         still = ((0, 0, 0),) * 3
         sums = [0] * targets
         for a, t, to, shift in links:
             space = ((0, 0, 0), (shift, out - count - shift, 0), *still)
-            sums[to] += lax.pad(ys[a][..., t, :], jnp.zeros((), x.dtype), space)
+            sums[to] += lax.pad(ys[a][..., t, :], jnp.zeros((), dtype), space)
         z = finish(jnp.stack(sums, 2).reshape(batch * out, targets, *plane, features))
-        return z.reshape(batch, out, *z.shape[1:])
+        return z.reshape(batch, out * targets, *z.shape[2:])
 
     def total(ys: list[jax.Array], e: int, n: int) -> jax.Array:
         """Sum over the links that reach all of blocks [e, e + n) after the slab's first: [n targets Y' Z' F]."""
-        sums = [jnp.zeros((n, *plane, features), x.dtype)] * targets
+        sums = [jnp.zeros((n, *plane, features), dtype)] * targets
         for a, t, to, shift in links:
             start = e - shift + low
             if 0 <= start <= len(ys[a]) - n:
                 sums[to] += ys[a][start : start + n, ..., t, :]
         return jnp.stack(sums, 1)
 
-    per = min(count, max(2 * width, _SLAB_BYTES * count // bytes_, 1))
+    per = _blocks_per_slab(count, max(2 * width, _SLAB_BYTES * count // bytes_, 1))
     slabs = -(-count // per)
-    per = -(-count // slabs)
-    over = slabs * per - count  # blocks of zeros that fill the last slab
-    if over:
-        x = jnp.pad(x, ((0, 0), (0, over), *((0, 0),) * 4))
+    x = _of_depth(x, slabs * per * phases)
+
+    # The loop holds x and the result as they came and go: with axes of size 1 among theirs, XLA may choose another
+    # order of memory for them and copy the whole.
+    def read(b: jax.Array, i: jax.Array) -> jax.Array:
+        start, size = (b, i * per * phases, 0, 0, 0), (1, per * phases, *inner)
+        return lax.dynamic_slice(x, start, size).reshape(per, phases, *inner)
 
     def write(result: jax.Array, run: jax.Array, b: jax.Array, at: jax.Array | int) -> jax.Array:
-        run = finish(run)[None]
-        return lax.dynamic_update_slice(result, run, (b, at, *(0 for _ in run.shape[2:])))
+        run = finish(run)
+        run = run.reshape(1, len(run) * targets, *run.shape[2:])
+        return lax.dynamic_update_slice(result, run, (b, at * targets, 0, 0, 0))
 
     def example(b: jax.Array, result: jax.Array) -> jax.Array:
         def slab(
@@ -272,8 +275,7 @@ def _sweep(
         ) -> tuple[jax.Array, list[jax.Array]]:
             """Adds a slab of input blocks: writes what is complete, hands on the rest."""
             result, tail = carry
-            w = lax.dynamic_slice(x, (b, i * per, *(0 for _ in inner)), (1, per, *inner))[0]
-            ys = lax.optimization_barrier(parts(w))
+            ys = lax.optimization_barrier(parts(read(b, i)))
             at = i * per + low
             for e in range(width):
                 # What lies before the output goes to block 0, where what belongs there is written next.
@@ -281,16 +283,27 @@ def _sweep(
             result = write(result, total(ys, width, per - width), b, at + width)
             return result, [total(ys, per + e, 1) for e in range(width)]
 
-        nothing = [jnp.zeros((1, targets, *plane, features), x.dtype)] * width
+        nothing = [jnp.zeros((1, targets, *plane, features), dtype)] * width
         result, tail = lax.fori_loop(0, slabs, slab, (result, nothing))
         end = slabs * per + low
         for e in range(min(width, out - end)):
             result = write(result, tail[e], b, end + e)
         return result
 
-    block = jax.eval_shape(finish, jax.ShapeDtypeStruct((1, targets, *plane, features), x.dtype))
-    result = jnp.zeros((batch, out + over, *block.shape[1:]), x.dtype)
-    return lax.fori_loop(0, batch, example, result)[:, :out]
+    block = jax.eval_shape(finish, jax.ShapeDtypeStruct((1, targets, *plane, features), dtype))
+    # XLA would keep one array of zeros for every convolution of a network and copy it for each: these look like zeros
+    # of x's own.
+    zero = jnp.where(x[0, 0, 0, 0, 0] > jnp.inf, 1, 0).astype(dtype)
+    room = max(out, slabs * per + low)  # more than `out` where zeros fill the last slab
+    result = jnp.broadcast_to(zero, (batch, room * targets, *block.shape[2:]))
+    return lax.fori_loop(0, batch, example, result)[:, : out * targets]
+
+
+def _blocks_per_slab(count: int, wanted: int) -> int:
+    """About `wanted`, and a divisor of `count` if there is one near: only then nothing need be filled up."""
+    near = [n for n in range(1, count + 1) if count % n == 0 and wanted < 2 * n <= 4 * wanted]
+    even = -(-count // -(-count // wanted))
+    return min(near, key=lambda n: abs(n - wanted), default=even)
 
 
 def kernel_gradient(
