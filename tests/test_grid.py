@@ -38,9 +38,10 @@ def test_a_ramp_in_the_world_stays_that_ramp(old, new, antialias):
     out = resample(Volume(_ramp(old), old.affine), new, antialias=antialias)
     assert out.data.shape == new.shape and out.data.dtype == np.float32
     assert out.grid.matches(new)
-    # A wide filter sees the edge, where the ramp ends; sampled, its centre of mass is off by hundredths of a voxel.
+    # A wide filter sees the edge, where the ramp ends; sampled, its centre of mass is off by up to 0.086 of a voxel.
     deep = _deep(new, old, 6.0 if antialias else 0.0)
-    np.testing.assert_allclose(out.data[deep], _ramp(new)[deep], atol=0.1 if antialias else 1e-3)
+    bound = 0.09 * np.abs(old.affine[:3, :3].T @ SLOPE).sum() if antialias else 1e-3
+    np.testing.assert_allclose(out.data[deep], _ramp(new)[deep], atol=bound)
 
 
 @pytest.mark.parametrize("codes", CODES)
