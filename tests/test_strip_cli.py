@@ -61,6 +61,16 @@ def test_training_from_maps_scores_nobody_and_shows_a_head(trained):
     assert (root / "run" / "batch.png").stat().st_size > 1000
 
 
+def test_a_second_stage_begins_with_the_first_one_s_weights(trained):
+    root, _ = trained
+    flags = [f for f in FLAGS if "steps" not in f]
+    flags += ["--config=configs/strip.py:fine", "--config.train.steps=1"]
+    flags += [f"--config.train.init={root / 'run'}", f"--config.data.dir={root / 'maps'}"]
+    done = run("train", *flags[1:], f"--workdir={root / 'fine'}")
+    assert done.returncode == 0, done.stderr
+    assert result_of(done)["steps"] == 1
+
+
 def test_heads_are_scored_and_drawn(released, trained):
     _, done = released
     result = result_of(done)

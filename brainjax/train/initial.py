@@ -12,7 +12,7 @@ import numpy as np
 
 from brainjax.datasets.base import Dataset
 from brainjax.datasets.splits import Split
-from brainjax.train.restore import open_model
+from brainjax.train.restore import open_stored
 from brainjax.train.state import TrainState
 from brainjax.types import ConfigError
 from brainjax.weights import load_pretrained
@@ -50,8 +50,8 @@ def start_from(
         for layer, reason in filled.kept.items():
             logging.getLogger(__name__).warning("%s keeps random weights: %s", layer, reason)
         return _begin(state, filled.variables), []
-    model = open_model(directory)
-    seen = set(model.facts["trained_on"])
+    stored = open_stored(directory)
+    seen = set(stored.facts["trained_on"])
     if not split.leaks:
         rows = [*split.val, *split.test]
         both = sorted(seen & set(dataset.identity(np.array(rows, int))))
@@ -61,7 +61,7 @@ def start_from(
                 f"--config.train.init={directory} was trained on {len(both)} of the {what} to be validated or "
                 f"tested ({', '.join(both[:3])}{', ...' if len(both) > 3 else ''}): keep the split of that run"
             )
-    found = _with_own_head(state.variables, _on_grids_of(state.variables, model.variables))
+    found = _with_own_head(state.variables, _on_grids_of(state.variables, stored.variables))
     _check_same(directory, state.variables, found)
     return _begin(state, found), sorted(seen)
 
