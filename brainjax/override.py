@@ -133,9 +133,13 @@ def _items(value: Any, old: Any, annotation: Any) -> Any:
     if not isinstance(value, tuple | list):
         return value
     kinds = {type(v) for v in old} if isinstance(old, tuple) else set()
-    if not kinds:
-        parts = (annotation, *typing.get_args(annotation))
-        kinds = {a for t in parts if typing.get_origin(t) is tuple for a in typing.get_args(t)}
+    parts = (annotation, *typing.get_args(annotation))
+    inner = {a for t in parts if typing.get_origin(t) is tuple for a in typing.get_args(t)}
+    # A size may be one number for all axes, or a tuple of one per axis: int | tuple[int, ...].
+    items = {b for a in inner for b in (a, *typing.get_args(a))}
+    kinds = kinds or items
+    if any(typing.get_origin(a) is tuple for a in items):
+        kinds = kinds | {tuple}
     if float in kinds:
         value = [float(v) if type(v) is int else v for v in value]
     kinds &= set(_PLAIN)

@@ -1,26 +1,25 @@
 """Gliomas in whole volumes: whole tumour, tumour core and enhancing tumour, each a sigmoid of its own.
 
-After the BraTS segmenters of nnU-Net (Isensee et al. 2020, arXiv:2011.00848): patches, foreground oversampling,
-instance norm, sliding window. Scores are not measured yet.
-
     python -m experiments.train --config=configs/brats.py
         A small 3D U-Net on the embedded synthetic heads with four modalities; no download, for CPUs.
     python -m experiments.train --config=configs/brats.py:brats --config.data.dir=DIR
-        BraTS 2018 to 2021 or 2023 as distributed, patches of 128; for accelerators, and 71 MB of memory a case.
+        BraTS 2018 to 2021 or 2023 as distributed, with nnU-Net's residual encoder (Isensee et al. 2024, arXiv:2404.09556)
+        and deep supervision, patches of 128; for accelerators. experiments.prepare --plan fits it to another memory.
     python -m experiments.train --config=configs/brats.py:brats2013 --config.data.dir=DIR
         The two patients of BRATS 2013 that DeepMedic shares, FLAIR and T1ce: one trains, the other tests, and with
         --config.split.fold=1 the other way round.
+
+Other variants: narrow and plain, the networks of two reference systems on BraTS (8 to 128 features with batch norm, trained
+on TPUs; 16 to 256 without any norm), each with our three regions and all four modalities. Scores are not measured yet.
 """
 
 from ml_collections import ConfigDict
 
 from brainjax.config import spec
 from brainjax.datasets import Brats, Brats2013, splits
-from brainjax.models import UNet
+from brainjax.models import ResidualEncoderUNet, UNet
+from brainjax.models.unet import BRATS_NARROW, BRATS_PLAIN
 from configs import base
-
-SMALL = {"features": (16, 32, 64, 128), "upsample": "resize"}
-LARGE = {"features": (32, 64, 128, 256, 320), "upsample": "resize", "remat": True}
 
 
 def get_config(variant: str = "") -> ConfigDict:
@@ -28,12 +27,19 @@ def get_config(variant: str = "") -> ConfigDict:
     return base.choose(variant, VARIANTS)
 
 
-def _unet(shape: dict) -> ConfigDict:
-    return spec(UNet, num_classes=3, norm="instance", activation="leaky_relu", **shape)
+def _small() -> ConfigDict:
+    return spec(
+        UNet,
+        num_classes=3,
+        features=(16, 32, 64, 128),
+        norm="instance",
+        activation="leaky_relu",
+        upsample="resize",
+    )
 
 
-def _brats() -> ConfigDict:
-    config = base.volumes("brats", _unet(LARGE)).copy_and_resolve_references()
+def _brats(name: str, model: ConfigDict) -> ConfigDict:
+    config = base.volumes(name, model).copy_and_resolve_references()
     with config.unlocked():
         config.data = spec(Brats, dir="data/brats")
         config.split = spec(splits.by_patient, test=0.2, val=0.03)
@@ -51,7 +57,7 @@ def _brats() -> ConfigDict:
 
 
 def _brats2013() -> ConfigDict:
-    config = base.volumes("brats2013", _unet(SMALL)).copy_and_resolve_references()
+    config = base.volumes("brats2013", _small()).copy_and_resolve_references()
     with config.unlocked():
         config.data = spec(Brats2013, dir="data/brats_2013")
         config.split = spec(splits.k_fold, folds=2, val=0)
@@ -61,8 +67,16 @@ def _brats2013() -> ConfigDict:
     return config.lock()
 
 
+def _reference(name: str, shape: dict) -> ConfigDict:
+    return _brats(f"brats_{name}", spec(UNet, **{**shape, "num_classes": 3}))
+
+
 VARIANTS = {
-    "": lambda: base.volumes("brats_synthetic", _unet(SMALL)),
-    "brats": _brats,
+    "": lambda: base.volumes("brats_synthetic", _small()),
+    "brats": lambda: _brats(
+        "brats", spec(ResidualEncoderUNet, num_classes=3, deep_supervision=4, remat=True)
+    ),
     "brats2013": _brats2013,
+    "narrow": lambda: _reference("narrow", BRATS_NARROW),
+    "plain": lambda: _reference("plain", BRATS_PLAIN),
 }

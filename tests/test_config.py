@@ -14,7 +14,7 @@ from tiny import make_config, make_dataset
 from brainjax import losses, models
 from brainjax.config import bind, build, difference, from_dict, load, spec, to_dict
 from brainjax.lookup import lookup, nearest
-from brainjax.models import UNet
+from brainjax.models import ResidualEncoderUNet, UNet
 from brainjax.override import override
 from brainjax.train.recipe import make_recipe, targets
 from brainjax.types import ConfigError
@@ -338,3 +338,17 @@ def test_the_parts_of_a_recipe_are_those_of_the_config():
     assert recipe.batch_shape(make_dataset()) == (8, 16, 16, 6)
     assert isinstance(recipe.tx, optax.GradientTransformation)
     assert isinstance(make_config(), ConfigDict)
+
+
+def test_sizes_may_be_a_number_or_one_per_axis():
+    """As a plan gives the strides of a network for thick slices."""
+    config = ConfigDict({"model": spec(ResidualEncoderUNet)}).lock()
+    get = {"model": lambda name: ResidualEncoderUNet}
+    changed = override(config, {"model.strides": "(1, 2, (2, 2, 1), (2, 2, 1), 2, 2)"}, get)
+    assert changed.model.strides == (1, 2, (2, 2, 1), (2, 2, 1), 2, 2)
+    assert override(config, {"model.kernels": "(3, (3, 3, 1))"}, get).model.kernels == (
+        3,
+        (3, 3, 1),
+    )
+    with pytest.raises(ConfigError, match="is no tuple"):
+        override(config, {"model.features": "(8, (1, 2))"}, get)

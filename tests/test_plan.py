@@ -1,5 +1,7 @@
 """The plan: numbers that fit each other, the memory and the volumes; into a file, and from there into a config."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -81,19 +83,29 @@ def test_a_memory_that_holds_nothing_is_refused():
 
 
 def test_a_plan_becomes_a_config_and_flags_have_the_last_word(tmp_path):
-    made = make_plan(Fingerprint([(64, 70, 50)] * 9, [(2.0, 2.0, 2.0)] * 9, 4, 3), memory_gb=2)
+    # So flat that one axis is halved less often than the others.
+    made = make_plan(Fingerprint([(64, 70, 20)] * 9, [(2.0, 2.0, 2.0)] * 9, 4, 3), memory_gb=2)
+    assert len(set(made.strides[-1])) > 1
     made.save(tmp_path)
     plan = load(tmp_path)
     assert plan == made
+    # The U-Net halves every axis and has no blocks.
+    assert {"model.strides", "model.blocks"}.isdisjoint(plan.changes(brats.get_config("plain")))
     config = brats.get_config("brats")
     changes = plan.changes(config)
-    assert "model.strides" not in changes  # the U-Net halves every axis
     changed = override(
         config, {**changes, "train.batch_size": "1", "train.parallel": "none"}, targets()
     )
     assert changed.augment.patch == plan.patch and changed.model.features == plan.features
     assert changed.data.spacing == 2.0 and changed.train.batch_size == 1
-    assert make_recipe(changed).infer.patch == plan.patch
+    assert len(changed.model.blocks) == len(changed.model.strides) == len(plan.features)
+    recipe = make_recipe(changed)
+    assert recipe.infer.patch == plan.patch
+    image = jax.ShapeDtypeStruct((1, *plan.patch, 4), jnp.float32)
+    logits, _ = jax.eval_shape(
+        lambda x: recipe.plain_model.init_with_output(jax.random.key(0), x, train=False), image
+    )
+    assert logits.shape == (1, *plan.patch, 3)
     (tmp_path / "plan.json").write_text("{}")
     with pytest.raises(DataError, match="experiments.prepare --plan"):
         load(tmp_path)

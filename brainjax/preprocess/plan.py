@@ -22,6 +22,7 @@ _SMALLEST = 4  # voxels along an axis at the bottom of the network
 _CUBE = 256  # edge of the patch that is shrunk until it fits, were voxels cubes
 _FIRST, _MOST = 32, 320  # features at the top, and at most
 _CONVS = 2  # a floor, down and up alike
+_BLOCKS = (1, 3, 4, 6)  # residual blocks of each floor, the last number of all that follow
 _SHARE = 0.05  # of the voxels of the whole set that a batch may hold at most
 _MAX_BATCH = 16
 # float32 numbers kept for the backward pass by each convolution, its norm and its activation, measured in outputs
@@ -87,7 +88,8 @@ class Plan:
             "augment.patch": self.patch,
             "train.batch_size": self.batch_size,
             "model.features": self.features,
-            "model.strides": self.strides,
+            "model.strides": tuple(s[0] if len(set(s)) == 1 else s for s in self.strides),
+            "model.blocks": (_BLOCKS + _BLOCKS[-1:] * len(self.features))[: len(self.features)],
             "input.normalize": self.normalize,
         }
         if len(set(self.spacing)) == 1:
