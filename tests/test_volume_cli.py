@@ -69,7 +69,8 @@ def test_prepared_planned_trained_averaged_and_exported(tmp_path):
     assert done.returncode == 0, done.stderr
     plan = json.loads((prepared / "plan.json").read_text())
     assert plan["shape"] == [12, 15, 12]
-    flags = [f for f in TINY if not any(x in f for x in ("data.", "patch", "configs", "split"))]
+    gone = ("data.", "patch", "configs", "split", "features")  # the plan has its own
+    flags = [f for f in TINY if not any(x in f for x in gone)]
     flags += ["--config=configs/brats.py:brats", f"--plan={prepared}"]
     flags += ["--config.train.batch_size=1", "--config.split.test=0.25", "--config.split.val=0.0"]
     done = run("train", *flags, f"--config.data.dir={prepared}", f"--workdir={tmp_path / 'run'}")

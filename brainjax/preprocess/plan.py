@@ -92,6 +92,9 @@ class Plan:
             "model.blocks": (_BLOCKS + _BLOCKS[-1:] * len(self.features))[: len(self.features)],
             "input.normalize": self.normalize,
         }
+        wanted = config.get("model", {}).get("deep_supervision", 0)
+        # The decoder has a floor less than the network, and a small volume few of them.
+        numbers["model.deep_supervision"] = min(wanted, len(self.features) - 1)
         if len(set(self.spacing)) == 1:
             numbers["data.spacing"] = self.spacing[0]
         return {
