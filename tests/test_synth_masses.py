@@ -85,11 +85,12 @@ def test_tissues_sum_to_one_and_bone_is_eroded_by_an_adenoma_alone():
     points, noise = index + low, jnp.zeros((4, 21, 21, 21))
     bone = jnp.zeros((len(contrast.CLASSES), 21, 21, 21)).at[anatomy.SKULL].set(1.0)
     sites = jnp.array([[0.0, 3.0, -27.0, 0.0, 0.0, 1.0]])
+    away = jnp.linalg.norm(index, axis=0) > 6.0  # the gland is no bone
     for kind, eroded in ((masses.PITUITARY, True), (masses.MENINGIOMA, False)):
         mass = _sample(jax.random.key(0), kind=kind, sites=sites)
         found = _apply(mass, points, noise, bone)
         np.testing.assert_allclose(found.sum(0), 1.0, atol=1e-5)
-        assert bool(found.min() >= 0) and bool(found[RIM].max() > 0.9) is eroded
+        assert bool(found.min() >= 0) and bool(found[RIM][away].max() > 0.9) is eroded
 
 
 def test_push_leaves_what_is_behind_the_dura_and_far_away():

@@ -5,8 +5,8 @@ from scipy import ndimage
 
 from brainjax.io.volume import Volume
 from brainjax.preprocess.box import Box
-from brainjax.preprocess.conform import conform
-from brainjax.types import DataError, check_shape
+from brainjax.preprocess.conform import Undo, conform
+from brainjax.types import DataError
 
 _HEIGHT = 75.0  # mm from the top of the head to the brain's middle, in adults
 _AIR, _BRIGHT = 2.0, 98.0  # percentiles: the level of air, and one that few voxels exceed
@@ -39,6 +39,13 @@ def likely_centres(
 
 
 def head_box(volume: Volume, shape: tuple[int, int, int], spacing: float) -> np.ndarray:
+    """`cut_head` without the way back: [*shape] uint8."""
+    return cut_head(volume, shape, spacing)[0]
+
+
+def cut_head(
+    volume: Volume, shape: tuple[int, int, int], spacing: float
+) -> tuple[np.ndarray, Box, Undo]:
     """What a classifier of whole heads sees of a scan, in training and after.
 
     The scan is turned to RAS+ and resampled; a box is cut out about the brain's likely middle, with air around where
@@ -50,17 +57,17 @@ def head_box(volume: Volume, shape: tuple[int, int, int], spacing: float) -> np.
         spacing: of the box, in mm.
 
     Returns:
-        [*shape] uint8.
+        [*shape] uint8; the box in the resampled scan; and the way from there to the scan's own grid.
 
     Raises:
-        DataError: there is nothing in the scan, or not only numbers.
+        DataError: there is nothing in the scan, or not only numbers, or more than three axes.
     """
-    check_shape("volume", volume.data, (None, None, None))
-    image = np.asarray(conform(checked(volume), spacing, multiple=1)[0].data, np.float32)
+    conformed, undo = conform(checked(volume), spacing, multiple=1)
+    image = np.asarray(conformed.data, np.float32)
     centre = middle(image, spacing)
     start = tuple(round(float(c) - (n - 1) / 2) for c, n in zip(centre, shape, strict=True))
     box = Box(start, tuple(a + n for a, n in zip(start, shape, strict=True)), image.shape)
-    return windowed(box.cut(image, fill=float(image.min())))
+    return windowed(box.cut(image, fill=float(image.min()))), box, undo
 
 
 def middle(image: np.ndarray, spacing: float) -> np.ndarray:
@@ -88,8 +95,10 @@ def checked(volume: Volume) -> Volume:
     """The scan as float32, if there is something in it.
 
     Raises:
-        DataError: values that are not finite, or all the same.
+        DataError: values that are not finite, or all the same; or more than three axes.
     """
+    if volume.data.ndim != 3:
+        raise DataError(f"the scan has shape {volume.data.shape}; give one sequence, [X Y Z]")
     data = np.asarray(volume.data, np.float32)
     if not np.isfinite(data).all():
         raise DataError("the scan holds NaN or infinite values; replace them first")
