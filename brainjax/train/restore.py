@@ -7,8 +7,8 @@ from typing import Any
 
 import jax
 
-from brainjax.config import difference, from_dict
 from brainjax import infer
+from brainjax.config import difference, from_dict
 from brainjax.infer import release
 from brainjax.infer.model import Model, opened_with
 from brainjax.train.checkpoint import Checkpoints
