@@ -61,6 +61,11 @@ class Model:
             )
         return cls(stored.config, stored.facts, stored.variables)
 
+    @property
+    def rank(self) -> int:
+        """Axes of what the network sees: 2 of slices, 3 of whole volumes."""
+        return self.facts.get("rank", 2)  # older releases know slices alone
+
     def source(self, dataset: Dataset) -> Source:
         """The dataset as this network wants to see it."""
         return Source(dataset, self.predictor.input.context, self.predictor.input.normalize)
