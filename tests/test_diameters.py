@@ -44,7 +44,9 @@ def test_an_ellipsoid_along_the_world_s_axes(codes):
     assert abs(found.longest_mm - 36) < 1.5 and abs(found.perpendicular_mm - 20) < 1.5
     a, b = np.asarray(found.longest_world)
     np.testing.assert_allclose(np.abs(b - a) / found.longest_mm, (0, 1, 0), atol=0.2)
-    np.testing.assert_allclose((a + b) / 2, CENTRE, atol=(1, 1, 4))  # slices next to it are as wide
+    np.testing.assert_array_less(
+        np.abs((a + b) / 2 - CENTRE), (1, 1, 4)
+    )  # slices near by are as wide
 
 
 @pytest.mark.parametrize("degrees", [(0, 0, 0), (10, -7, 25)])
