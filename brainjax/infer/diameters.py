@@ -79,23 +79,22 @@ def bidirectional(mask: np.ndarray, affine: np.ndarray) -> Diameters | None:
     if box is None:
         return None
     plane = np.linalg.qr(to_world[:3, :2])[1]  # [2 2], steps along the slice's axes -> mm within it
-    best = None
+    best = (0.0, 0.0, 0)
     for reach, z, pixels in sorted(_pieces(turned[box], box, plane), key=lambda p: -p[0]):
-        if best and reach < best[0]:
+        if reach < best[0]:
             break  # no piece that is left can hold a longer one
-        ends, longest, perpendicular = _caliper(_edge(pixels), plane)
-        # Of equal ones, that of the wider slice.
-        if best is None or (round(longest, 6), perpendicular) > (round(best[0], 6), best[1]):
-            best = longest, perpendicular, z, ends
-    longest, perpendicular, z, ends = best
-    at_world = np.concatenate([ends, np.full((4, 1), z), np.ones((4, 1))], axis=1) @ to_world.T
+        corners, longest, perpendicular = _caliper(_edge(pixels), plane)
+        # Of equally long ones the wider, and the larger.
+        size = (round(longest, 6), round(perpendicular, 6), len(pixels))
+        if size > best:
+            best, lengths, ends, level = size, (longest, perpendicular), corners, z
+    at_world = np.concatenate([ends, np.full((4, 1), level), np.ones((4, 1))], axis=1) @ to_world.T
     voxels = (at_world @ np.linalg.inv(grid.affine).T)[:, :3]
     axis = turn.axes[2]
     return Diameters(
-        float(longest),
-        float(perpendicular),
+        *lengths,
         axis,
-        mask.shape[axis] - 1 - z if turn.flips[2] else z,
+        mask.shape[axis] - 1 - level if turn.flips[2] else level,
         _segment(voxels[:2]),
         _segment(voxels[2:]),
         _segment(at_world[:2, :3]),
@@ -144,12 +143,12 @@ def _caliper(points: np.ndarray, plane: np.ndarray) -> tuple[np.ndarray, float, 
     # The hull's two sides as functions of t; their distance is greatest at a corner of either.
     below, above = _side(t, s, int(t.argmin()), int(t.argmax()))
     low, high = np.interp(t, *below), np.interp(t, *above)
-    widest = int(np.abs(high - low).argmax())
+    widest = int(abs(high - low).argmax())
     ends = np.stack(
         [t[widest] * along + low[widest] * across, t[widest] * along + high[widest] * across]
     )
     ends = np.concatenate([corners[[a, b]], np.linalg.solve(plane, ends.T).T])
-    return ends, float(apart[a, b]), float(np.abs(high - low)[widest])
+    return ends, float(apart[a, b]), float(abs(high - low)[widest])
 
 
 def _side(
