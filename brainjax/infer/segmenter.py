@@ -20,11 +20,6 @@ class Segmenter(Model):
 
     task = "segmentation"
 
-    @property
-    def rank(self) -> int:
-        """Axes of what is segmented: 2 of slices, 3 of whole volumes."""
-        return self.facts.get("rank", 2)  # older releases know slices alone
-
     def __call__(self, volume: np.ndarray, *, clean: bool = True) -> np.ndarray:
         """Segments one patient's stacked slices, or a whole volume.
 
