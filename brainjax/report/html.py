@@ -8,15 +8,14 @@ import base64
 import datetime
 import hashlib
 import os
-import pathlib
 
 from brainjax.infer.analysis import Analysis
 from brainjax.report import html_pictures, html_tables
+from brainjax.report.files import write_text
 from brainjax.report.hanging import Hanging
 from brainjax.report.html_script import SCRIPT
 from brainjax.report.html_style import STYLE, switches
 from brainjax.report.markup import Markup, tag
-from brainjax.types import DataError
 
 
 def write(
@@ -32,18 +31,7 @@ def write(
     Raises:
         DataError: it cannot be written there.
     """
-    path = pathlib.Path(path)
-    text = page(analysis, when or datetime.datetime.now().astimezone())
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot be written ({error.strerror or error}); choose another place, or make room"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_text(path, page(analysis, when or datetime.datetime.now().astimezone()))
 
 
 def page(analysis: Analysis, when: datetime.datetime) -> str:

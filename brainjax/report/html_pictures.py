@@ -11,9 +11,9 @@ from brainjax.infer.analysis import Analysis
 from brainjax.infer.localize import Lesion
 from brainjax.report import surface
 from brainjax.report.hanging import PLANES, Hanging
-from brainjax.report.html_tables import BRAIN, colour, css, dot, lesion_facts
+from brainjax.report.html_tables import colour, css, dot, lesion_facts
 from brainjax.report.markup import Markup, join, tag
-from brainjax.report.overlay import COLOURS, HEAT, lit
+from brainjax.report.overlay import BRAIN, COLOURS, HEAT, lit
 from brainjax.report.surface import Surface
 from brainjax.report.svg import data_uri, figure, name_class
 from brainjax.report.words import REGION_NAMES, level, mm, percent
@@ -70,6 +70,8 @@ def tools(hanging: Hanging) -> Markup:
 
 def mosaics(hanging: Hanging) -> Markup:
     """Slices through all of the brain, in each plane."""
+    if not hanging.planes:
+        return Markup("")
     choice = [tag("label", PLANES[axis], for_=f"p{i}") for i, axis in enumerate(hanging.planes)]
     made = []
     for i, axis in enumerate(hanging.planes):
@@ -121,15 +123,15 @@ def scene(hanging: Hanging) -> Markup:
     bodies = surface.bodies(hanging.grid, shown, _MESH)
     meshes = [(surface.mesh(body), one) for body, one in zip(bodies, shown, strict=True)]
     shape = np.array(bodies[0].shape) - 1
-    edge = shape / shape.max()
+    edge, body = shape / shape.max(), (shape - 2 * surface.MARGIN) / shape.max()
     still = surface.views(surface.bodies(hanging.grid, shown, _SIDES), shown)
     box = tag(
         "div",
         [_mesh(made, one) for made, one in reversed(meshes) if made is not None],
         class_="scene",
         data_middle=" ".join(f"{x / 2:.4f}" for x in edge),
-        data_wide=f"{np.hypot(edge[0], edge[1]):.4f}",
-        data_tall=f"{np.hypot(edge[2], 0.4 * edge[1]):.4f}",
+        data_wide=f"{np.hypot(body[0], body[1]):.4f}",
+        data_tall=f"{np.hypot(body[2], 0.4 * body[1]):.4f}",
         data_yaw=f"{_towards(hanging, regions):.3f}",
     )
     sides = [
@@ -217,7 +219,7 @@ def pictures(analysis: Analysis) -> Markup:
         for title, picture in analysis.pictures.items()
     ]
     return tag(
-        "section", tag("h2", "Where the classifiers looked"), tag("div", made, class_="pictures")
+        "section", tag("h2", "Where the networks looked"), tag("div", made, class_="pictures")
     )
 
 

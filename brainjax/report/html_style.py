@@ -36,11 +36,11 @@ font-variant-numeric:tabular-nums}
 table{border-collapse:collapse;width:100%;font-size:14px;font-variant-numeric:tabular-nums}
 th,td{text-align:left;padding:6px 12px 6px 0;border-bottom:1px solid var(--line);vertical-align:top;overflow-wrap:anywhere}
 th{font-weight:600;color:var(--soft);font-size:12.5px;overflow-wrap:normal}
-thead th{white-space:nowrap}
+thead th,thead+tbody td:first-child{white-space:nowrap}
 tr:last-child>td,tr:last-child>th{border-bottom:0}
 td.n,th.n{text-align:right;white-space:nowrap}
 td.n:last-child,th.n:last-child{padding-right:0}
-.n+:not(.n){padding-left:16px}
+td.n+td:not(.n),th.n+th:not(.n){padding-left:16px}
 .facts th{width:34%;font-size:13.5px}
 .dot{display:inline-block;width:11px;height:11px;border-radius:3px;margin-right:7px;vertical-align:-1px}
 .badge{display:inline-block;border-radius:999px;padding:0 9px;font-size:12px;font-weight:600;border:1px solid currentColor}
@@ -66,14 +66,15 @@ flex-direction:column;justify-content:center;position:relative}
 .slice svg{display:block;width:100%;height:auto;max-height:78vh}
 .slice figcaption,.side figcaption{position:absolute;left:8px;top:5px;color:#dfe3e8;font-size:11.5px;line-height:1.35;
 text-shadow:0 0 3px #000,0 0 3px #000;pointer-events:none}
-.slice .hung{position:absolute;left:8px;bottom:4px;color:#9aa4b0;font-size:11px;text-shadow:0 0 3px #000}
+.slice .hung{position:absolute;left:6px;top:50%;transform:translateY(-50%);color:#9aa4b0;font-size:11px;text-shadow:0 0 3px #000}
 .slice.big{grid-column:1/-1;cursor:zoom-out}
-.slice path,.slice line{vector-effect:non-scaling-stroke}
+path,line{vector-effect:non-scaling-stroke}
 .o{fill:none;stroke-width:1.5;stroke-linejoin:round}.f{stroke:none;fill-rule:evenodd}.fills{opacity:.3}
 .d{stroke:#fff;stroke-width:1.6;stroke-dasharray:5 3}
 .bar2cm{stroke:#e8eaed;stroke-width:2;fill:none}
-.numbers{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:10px 20px;margin:12px 0 0}
-.numbers dt{color:var(--soft);font-size:12.5px;font-weight:600}.numbers dd{margin:0;font-variant-numeric:tabular-nums}
+.numbers{display:grid;grid-template-columns:repeat(auto-fill,minmax(148px,1fr));gap:10px 20px;margin:12px 0 0}
+.numbers dt{color:var(--soft);font-size:.84em;font-weight:600}.numbers dd{margin:0;font-variant-numeric:tabular-nums}
+.numbers span{display:block;color:var(--soft);font-size:.92em}
 .lesion{border-top:1px solid var(--line);padding-top:14px;margin-top:16px}
 .lesion:first-of-type{border-top:0;padding-top:0;margin-top:0}
 .lesion h3{margin-top:0}
@@ -104,8 +105,8 @@ footer{color:var(--soft);font-size:13px;padding:4px 0 40px}
 *{print-color-adjust:exact;-webkit-print-color-adjust:exact}
 body{font-size:11px}.tools,.hint,.glass{display:none}.wide{max-width:none;padding:0}
 section,.tile,.note{break-inside:auto;border-radius:6px}.slice,.tile,.lesion,tr,.side{break-inside:avoid}
-h2,h3{break-after:avoid}.mosaic{grid-template-columns:repeat(4,1fr)}.three{grid-template-columns:repeat(3,1fr)}
-.pair{grid-template-columns:1fr 1fr}.scene canvas{height:230px}}
+h2,h3{break-after:avoid}.mosaic{grid-template-columns:repeat(6,1fr);gap:4px}.three{grid-template-columns:repeat(3,1fr)}
+.pair{grid-template-columns:1fr 1fr;break-inside:avoid}.scene canvas{height:230px}}
 """
 
 

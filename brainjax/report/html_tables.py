@@ -24,7 +24,6 @@ from brainjax.report.words import (
     world,
 )
 
-BRAIN = (120, 214, 190)
 _LESIONS = 40  # rows of the table
 _KNOWN = {  # of a model's facts, those for people
     "task": "task",
@@ -35,6 +34,7 @@ _KNOWN = {  # of a model's facts, those for people
     "licence": "licence",
     "citation": "source of the data",
     "parameters": "parameters",
+    "metrics": "scores",
 }
 
 
@@ -114,7 +114,7 @@ def tiles(analysis: Analysis, sizes: Mapping[str, float]) -> Markup:
         made.append(_tile(REGION_NAMES.get(name, name), text, parts if whole else ""))
         made.append(_tile("lesions", str(len(analysis.lesions)), _largest(analysis.lesions)))
     if "brain" in sizes:
-        made.append(_tile("brain", f"{ml(sizes['brain'])} ml", "with the fluid in its mask"))
+        made.append(_tile("brain", f"{ml(sizes['brain'])} ml", "mask, fluid included"))
     made.append(_tile("time", seconds(analysis.seconds), f"{len(analysis.stages)} stages"))
     return tag("div", made, class_="tiles")
 
@@ -258,9 +258,6 @@ def _card(stage: Stage) -> Markup:
         for key, words in _KNOWN.items()
         if facts.get(key) not in (None, "", [])
     ]
-    scores = facts.get("metrics")
-    if isinstance(scores, dict):
-        rows += [(plain(str(name)), _words(value)) for name, value in scores.items()]
     summary = tag("summary", stage.model, tag("span", f" – {_stage(stage)}", class_="soft"))
     return tag("details", summary, facts_table(rows))
 
@@ -342,8 +339,9 @@ def _product(found: Diameters | None) -> str:
     return f"{found.product_mm2:.0f}" if found else "–"
 
 
-def _measured(value: float, found: Diameters | None) -> str:
-    return f"{ml(value)} ml" + (f", {_pair(found)} mm" if found else "") if value else "none"
+def _measured(value: float, found: Diameters | None) -> Markup:
+    across = tag("span", f"{_pair(found)} mm") if found else None
+    return join([f"{ml(value)} ml" if value else "none", across])
 
 
 def _stage(stage: Stage) -> str:

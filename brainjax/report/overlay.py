@@ -22,6 +22,7 @@ COLOURS = (
     (204, 121, 167),
     (0, 114, 178),
 )
+BRAIN = (120, 214, 190)  # its outline, beside those of regions
 TINT = 0.4  # opacity
 HEAT = "inferno"  # matplotlib's map from dark to bright, of even steps to every eye
 _HEAT_OPACITY = 0.7  # of a map where it is 1

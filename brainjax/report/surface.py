@@ -16,7 +16,7 @@ from brainjax.io import Grid, Volume
 from brainjax.preprocess.box import bounding_box
 from brainjax.preprocess.grid import resample
 
-_MARGIN = 4  # cubes around it all
+MARGIN = 4  # cubes around it all
 _SMOOTH = 0.8  # cubes, standard deviation
 _CORNERS = 65535  # the most that 16 bits number
 _LIGHT = np.array([-0.35, 0.8, 0.5])  # from the right of the picture's left, the viewer, and above
@@ -59,15 +59,15 @@ def bodies(grid: Grid, surfaces: Sequence[Surface], cells: int) -> list[np.ndarr
     Args:
         grid: of the masks, in RAS+; oblique ones are drawn as if they were not.
         surfaces: none of them empty.
-        cells: cubes along the longest edge.
+        cells: cubes along the longest edge; less where they would be smaller than voxels.
 
     Returns:
         [x y z] float32 in 0 to 1, all of one size.
     """
     box = bounding_box(np.logical_or.reduce([s.mask for s in surfaces]), 1)
     extent = np.array(box.size) * grid.spacing
-    edge = float(extent.max() / cells)
-    count = np.ceil(extent / edge).astype(int) + 2 * _MARGIN
+    edge = max(float(extent.max() / cells), min(grid.spacing))
+    count = np.ceil(extent / edge).astype(int) + 2 * MARGIN
     flat = np.diag([*grid.spacing, 1.0])
     cubes = np.diag([edge, edge, edge, 1.0])
     cubes[:3, 3] = (extent - np.array(grid.spacing)) / 2 - edge * (count - 1) / 2

@@ -41,7 +41,7 @@ def figure(
     hanging: Hanging,
     axis: int,
     index: int,
-    caption: Markup | str,
+    caption: str,
     *,
     key: str,
     diameters: Sequence[Segment] = (),
@@ -99,9 +99,10 @@ def figure(
         _bar(width, height),
         viewBox=f"0 0 {width:.2f} {height:.2f}",
         role="img",
-        aria_label="slice of the scan",
+        aria_label=f"slice, {caption}",
     )
-    return tag("figure", drawing, tag("figcaption", caption), class_="slice", tabindex=0)
+    left = tag("span", "P" if axis == 0 else "R", class_="hung", aria_hidden="true")
+    return tag("figure", drawing, left, tag("figcaption", caption), class_="slice", tabindex=0)
 
 
 def name_class(name: str) -> str:
