@@ -69,8 +69,8 @@ def main() -> None:
     if model.task == "classification":
         facts["n_seen_in_training"] = len({*dataset.identity(rows)} & {*facts["trained_on"]})
     stored = dataclasses.replace(stored, facts=facts)
-    write_card = class_card if model.task == "classification" else model_card
-    write_card = volume_card if dataset.rank == 3 else write_card
+    write_card = volume_card if dataset.rank == 3 else model_card
+    write_card = class_card if model.task == "classification" else write_card
     card = write_card(output.name, stored.config, facts)
     release.save(output, stored, dtype=_DTYPE.value, card=card)
     shutil.rmtree(draft)

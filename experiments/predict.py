@@ -1,7 +1,8 @@
-r"""Says what a classifier sees in an image, or in every image of a folder; segments every case in a folder of volumes.
+r"""Says what a classifier sees in an image or a scan, or in all of a folder; segments every case in a folder of volumes.
 
     python -m experiments.predict --checkpoint=checkpoints/tumor4_resnet scan.jpg
     python -m experiments.predict --checkpoint=checkpoints/tumor4_resnet FOLDER --workdir=predictions
+    python -m experiments.predict --checkpoint=checkpoints/tumor4_volume t1ce.nii.gz FOLDER
     python -m experiments.predict --checkpoint=checkpoints/runs/brats FOLDER --workdir=predictions
 
 Images (.jpg, .jpeg, .png, .tif) may be named one by one, or as folders, which are searched with their sub-folders. Each
@@ -9,7 +10,9 @@ gets its class and calibrated probabilities on the screen; --workdir adds predic
 of what the network looked at (gradcam.png). An image that cannot be read gets one line on stderr and the exit code
 becomes 1; the others are classified all the same.
 
-Volumes lie in folders as the model's data set has them (BraTS cases, say; truth is not needed). Every case gets a
+A classifier of volumes takes scans (.nii, .nii.gz, .mgh, .mgz), or folders of them, in the same way.
+
+Volumes to be segmented lie in folders as the model's data set has them (BraTS cases, say; truth is not needed). Every case gets a
 <case>.nii.gz in --workdir on the grid of its first file - labels of BraTS for its three regions, otherwise 1, 2, ... for
 the classes - and a picture, <case>.png. Several checkpoints, with commas between them, are averaged.
 """
@@ -30,6 +33,7 @@ _CHECKPOINT = flags.DEFINE_list(
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where predictions.csv and result.json go.")
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
+SCANS = (".nii", ".nii.gz", ".mgh", ".mgz")
 _AT_ONCE = 64  # images held in memory in their own size
 _PICTURES = 16  # images in gradcam.png
 _LINES = 50  # images on the screen
@@ -40,7 +44,8 @@ def main(paths: list[str]) -> None:
     import numpy as np
     from tqdm import tqdm
 
-    from brainjax.io.images import read_image
+    from brainjax.infer.unlike import unlike_scan
+    from brainjax.io import read_image, read_volume
     from brainjax.report import predictions
     from brainjax.train.restore import open_ensemble
     from brainjax.types import ConfigError, DataError
@@ -57,18 +62,28 @@ def main(paths: list[str]) -> None:
         raise ConfigError(
             f"{checkpoint} is a model for {model.task} of slices; see experiments.evaluate"
         )
-    files, bad = find(paths)
+    if model.rank == 3:
+        suffixes, noun, read = SCANS, "scan", read_volume
+    else:
+        suffixes, noun, read = SUFFIXES, "image", read_image
+    files, bad = find(paths, suffixes)
     names, parts, shown = [], [], []
-    bar = tqdm(total=len(files), unit="image", desc="classifying", delay=2, file=sys.stderr)
-    for first in range(0, len(files), _AT_ONCE):
+    bar = tqdm(total=len(files), unit=noun, desc="classifying", delay=2, file=sys.stderr)
+    at_once = 1 if model.rank == 3 else _AT_ONCE
+    for first in range(0, len(files), at_once):
         images = []
-        for path in files[first : first + _AT_ONCE]:
+        for path in files[first : first + at_once]:
             bar.update()
             try:
-                images.append(read_image(path))
+                images.append(read(path))
+                if model.rank == 3:
+                    model.dataset(images)  # what is no head is found here, by its file
+                    for line in unlike_scan(images[0]):
+                        print(f"warning: {path}: {line}", file=sys.stderr)
                 names.append(str(path))
             except DataError as error:
-                bad.append(str(error))
+                del images[len(names) - sum(map(len, parts)) :]
+                bad.append(str(error) if str(path) in str(error) else f"{path}: {error}")
         if images:
             parts.append(model.probabilities(images))
             shown += images[: _PICTURES - len(shown)]
@@ -92,12 +107,12 @@ def main(paths: list[str]) -> None:
         "dataset": model.facts.get("dataset", ""),
         "split": "none",
         "metrics": {
-            "n_images": len(names),
+            f"n_{noun}s": len(names),
             "counts": {c: predicted.count(c) for c in model.classes},
         },
         "predictions": [
             {
-                "image": name,
+                noun: name,
                 "class": c,
                 "probabilities": dict(zip(model.classes, map(float, p.round(6)), strict=True)),
             }
@@ -183,15 +198,17 @@ def _volumes(model: Any, paths: list[str], begun: float) -> None:
         sys.exit(1)
 
 
-def find(paths: list[str]) -> tuple[list[pathlib.Path], list[str]]:
-    """(image files named or found in folders, in order; what is wrong with the rest)."""
+def find(
+    paths: list[str], suffixes: tuple[str, ...] = SUFFIXES
+) -> tuple[list[pathlib.Path], list[str]]:
+    """(files named or found in folders, in order; what is wrong with the rest)."""
     files, bad = [], []
     for path in map(pathlib.Path, paths):
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+            inside = sorted(p for p in path.rglob("*") if p.name.lower().endswith(suffixes))
             files += inside
             if not inside:
-                bad.append(f"{path}: holds no image ({', '.join(SUFFIXES)})")
+                bad.append(f"{path}: holds no image ({', '.join(suffixes)})")
         elif path.exists():
             files.append(path)
         else:

@@ -97,7 +97,8 @@ def train(
     trainer = Trainer(recipe, dataset, split, workdir, seed=config.seed, quiet=quiet)
     labels = dataset.target == "label"
     rows_are, groups_are = ("images", "groups of like images") if labels else ("slices", "patients")
-    rows_are = "volumes" if dataset.rank == 3 else rows_are
+    if dataset.rank == 3:
+        rows_are, groups_are = "volumes", "patients"
     print(
         f"{config.name}: {type(recipe.model).__name__} with {trainer.parameters:,} parameters; "
         f"{len(split.train)} / {len(split.val)} / {len(split.test)} {rows_are} to train / validate / "

@@ -36,6 +36,7 @@ TINY = {
     "UNet": {"features": (2, 4), "up_convs": 1},
     "VGG": {"convs": (1, 1), "width": 2},
     "ViT": {"width": 8, "depth": 1, "heads": 2, "patch": 4},
+    "VolumeClassifier": {"width": 4, "blocks": (1, 1)},
 }
 SIZE, CHANNELS, CLASSES = 16, 3, 2
 SEGMENTERS = ("ResNetUNet", "ResidualEncoderUNet", "ResidualUNet", "TransUNet", "UNet")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from brainjax.infer.analysis import Analysis, Stage
-from brainjax.infer.scan import UNKNOWN, Scan, contrast_of, read_scan
+from brainjax.infer.scan import UNKNOWN, Scan, contrast_of, find_scans, read_scan
 from brainjax.io import Volume
 from brainjax.types import DataError
 
@@ -66,22 +66,49 @@ def test_named_contrasts_and_a_lone_file(tmp_path):
 
 def test_what_cannot_be_read_is_said(tmp_path):
     write(tmp_path / "two" / "a_t1.nii.gz")
-    write(tmp_path / "two" / "b_t1n.nii.gz")
+    write(tmp_path / "two" / "a_t1n.nii.gz")
     with pytest.raises(DataError, match="second t1"):
         read_scan(tmp_path / "two")
     write(tmp_path / "odd" / "a_t1.nii.gz")
     write(tmp_path / "odd" / "b_extra.nii.gz")
-    with pytest.raises(DataError, match="which contrast"):
+    with pytest.raises(DataError, match=r"holds 2 scans \(a_t1, b_extra\)"):
         read_scan(tmp_path / "odd")
     many = write(tmp_path / "many_t1.nii.gz", shape=(6, 5, 4, 3))
     with pytest.raises(DataError, match="holds 3 volumes"):
         read_scan(many)
     (tmp_path / "none").mkdir()
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match="holds no scan"):
         read_scan(tmp_path / "none")
+    with pytest.raises(DataError, match="no such file"):
+        read_scan(tmp_path / "gone.nii.gz")
     with pytest.raises(DataError, match="not on the grid"):
         cube = Volume(np.zeros((2, 2, 2)), AFFINE)
         Scan("x", {"t1": cube, "t2": Volume(np.zeros((3, 2, 2)), AFFINE)})
+
+
+def test_the_scans_of_a_tree_are_told_apart(tmp_path):
+    for case in ("p1", "p2"):
+        for ending in ("t1", "flair", "seg"):
+            write(tmp_path / case / f"{case}_{ending}.nii.gz")
+    for name in ("patient_t1.nii", "patient_t2.nii", "b_t1.nii", "lone.nii.gz", "a_mask.nii.gz"):
+        write(tmp_path / "flat" / name)
+    found = {one.name: tuple(one.contrasts) for one in find_scans(tmp_path)}
+    assert found == {
+        "p1": ("t1", "flair"),
+        "p2": ("t1", "flair"),
+        "patient": ("t1", "t2"),
+        "b_t1": ("t1",),
+        "lone": (UNKNOWN,),
+    }
+
+
+def test_folders_of_dicom_files_are_scans(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "IM0").write_bytes(bytes(128) + b"DICM")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "readme.txt").write_text("none")
+    assert [one.name for one in find_scans(tmp_path)] == ["one", "two"]
 
 
 def test_an_analysis_tells_its_facts():

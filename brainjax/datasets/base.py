@@ -116,14 +116,14 @@ class ArrayDataset:
 
 @dataclasses.dataclass(frozen=True)
 class LabelledDataset:
-    """A whole dataset of single images with a class each, in memory, all of one size: for classification.
+    """A whole dataset of single images, or volumes, with a class each, in memory, all of one size: for classification.
 
     Rows are ordered by (group, name). A group is a set of images that must not be on two sides of a split: the
     same picture again, or one so alike that it is likely the same head.
 
     Attributes:
         info: facts about the channels and classes.
-        image: [N H W C] uint8.
+        image: [N H W C] of images or [N X Y Z C] of volumes, uint8.
         label: [N] int32, index into `info.classes`.
         group: [N] int32, index into `groups`, ascending.
         groups: a name for each group: that of its first image.
@@ -143,10 +143,14 @@ class LabelledDataset:
 
     target = "label"
     task = "classification"
-    rank = 2
 
     def __len__(self) -> int:
         return len(self.label)
+
+    @property
+    def rank(self) -> int:
+        """Spatial axes of a row: 2 of images, 3 of volumes."""
+        return len(self.image.shape) - 2
 
     @property
     def truth(self) -> np.ndarray:

@@ -19,6 +19,7 @@ GROUP_PROTOCOL = (
     "grouped split, stratified by class: pictures that look alike on one side; patients are not known, so unlike "
     "slices of one head may be on both"
 )
+HEAD_PROTOCOL = "split by patient, one volume each, stratified by class"
 RANDOM_PROTOCOL = "random split of pictures: copies and slices of one head on both sides, LEAKS; the reference systems' protocol"
 
 
@@ -50,7 +51,7 @@ def stratified(
             )
         sides[tested], sides[validated] = 2, 1
     name = f"stratified(test={test}, val={val}, seed={seed})"
-    return _checked(dataset, _assemble(name, GROUP_PROTOCOL, sides[dataset.group]))
+    return _checked(dataset, _assemble(name, _protocol(dataset), sides[dataset.group]))
 
 
 def stratified_k_fold(
@@ -95,7 +96,7 @@ def stratified_k_fold(
             raise ConfigError(f"val={val} leaves nothing to train on; choose a smaller fraction")
         sides[members[home == fold]], sides[validated] = 2, 1
     name = f"stratified_k_fold(folds={folds}, fold={fold}, val={val}, seed={seed})"
-    protocol = GROUP_PROTOCOL.replace("grouped split", "grouped folds")
+    protocol = _protocol(dataset).replace("grouped split", "grouped folds")
     return _checked(dataset, _assemble(name, protocol, sides[dataset.group]))
 
 
@@ -197,6 +198,11 @@ def _shipped(
             sides[np.isin(dataset.group, validated) & (sides == 0)] = 1
     split = _assemble(name, "as shipped: no test picture has a copy in training", sides)
     return split, straddling(dataset, split)
+
+
+def _protocol(dataset: LabelledDataset) -> str:
+    """Whose groups they are: of volumes they are patients, of pictures nobody knows."""
+    return HEAD_PROTOCOL if dataset.rank == 3 else GROUP_PROTOCOL
 
 
 def _by_class(dataset: LabelledDataset, seed: int) -> list[np.ndarray]:

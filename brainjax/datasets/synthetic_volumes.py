@@ -20,7 +20,7 @@ from brainjax.types import ConfigError
 _INSIDE = [
     contrast.CLASSES.index(name) for name in ("csf", "grey", "white", "deep_grey", *tumour.PARTS)
 ]
-_FEWEST = 32  # voxels along an axis; fewer could step over a small tumour
+FEWEST = 32  # voxels along an axis; fewer could step over a small tumour
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +91,7 @@ class _Heads:
         raise NotImplementedError
 
     def _validate(self) -> None:
-        for name, least in (("subjects", 1), ("slices", _FEWEST), ("size", _FEWEST)):
+        for name, least in (("subjects", 1), ("slices", FEWEST), ("size", FEWEST)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name}={getattr(self, name)} is too few: use {least} or more")
         if not 0 <= self.seed < 2**32:

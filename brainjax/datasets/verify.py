@@ -174,11 +174,8 @@ def _shape_problems(dataset: Dataset) -> list[Problem]:
         found.report(count != n, field, f"has {count} rows, group has {n}", f"give one row a {one}")
     for field, last in images.items():
         shape = getattr(dataset, field).shape
-        volumes = len(shape) == 5 and "mask" in images
-        wanted = f"[N H W {last}]" + (f" or [N X Y Z {last}]" if "mask" in images else "")
-        found.report(
-            len(shape) != 4 and not volumes, field, f"has shape {shape}", f"make it {wanted}"
-        )
+        wanted = f"[N H W {last}] or [N X Y Z {last}]"
+        found.report(len(shape) not in (4, 5), field, f"has shape {shape}", f"make it {wanted}")
     return found
 
 

@@ -2,7 +2,8 @@
 
 from brainjax.infer.classifier import Classifier
 from brainjax.infer.predictor import Inference, Predictor
+from brainjax.infer.scan_classifier import ScanClassifier
 from brainjax.infer.segmenter import Segmenter
 from brainjax.infer.strip import Stripper
 
-__all__ = ["Classifier", "Inference", "Predictor", "Segmenter", "Stripper"]
+__all__ = ["Classifier", "Inference", "Predictor", "ScanClassifier", "Segmenter", "Stripper"]

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from brainjax.datasets.regions import REGIONS, enhancing_label, to_regions
+from brainjax.infer.localize import Lesion
 from brainjax.infer.scan import Scan
 from brainjax.io import Volume
 
@@ -46,7 +47,8 @@ class Analysis:
         probability: float32 in 0 to 1, of whole tumour.
         uncertainty: float32 in 0 to 1, how far the predictions of the scan and its mirror images differ.
         classes: how ('slices': the vote of slices, 'volume': the 3D network) -> class -> probability.
-        lesions: `brainjax.infer.localize.Lesion`s, largest first.
+        answers: how -> the class that it comes to.
+        lesions: largest first.
         pictures: title -> [H W 3] uint8.
         warnings: what the reader must know before believing any of it.
         stages: in the order they ran.
@@ -60,7 +62,8 @@ class Analysis:
     probability: Volume | None = None
     uncertainty: Volume | None = None
     classes: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
-    lesions: tuple[Any, ...] = ()
+    answers: dict[str, str] = dataclasses.field(default_factory=dict)
+    lesions: tuple[Lesion, ...] = ()
     pictures: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     stages: tuple[Stage, ...] = ()
@@ -105,7 +108,8 @@ class Analysis:
                 how: {name: round(float(p), 6) for name, p in of.items()}
                 for how, of in self.classes.items()
             },
-            "lesions": [dataclasses.asdict(lesion) for lesion in self.lesions],
+            "answers": dict(self.answers),
+            "lesions": [lesion.facts() for lesion in self.lesions],
             "warnings": list(self.warnings),
             "stages": [
                 {k: v for k, v in dataclasses.asdict(stage).items() if k != "facts"}

@@ -21,6 +21,7 @@ class Classifier(Model):
     """
 
     task = "classification"
+    ranks = (2,)
 
     @property
     def classes(self) -> tuple[str, ...]:

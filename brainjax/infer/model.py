@@ -13,6 +13,14 @@ from brainjax.models import get as get_model
 from brainjax.types import CheckpointError
 
 
+def opened_with(stored: release.Release) -> str:
+    """Name of the class in `brainjax.infer` that a release is for."""
+    if stored.task == "strip":
+        return "Stripper"
+    classifier = "ScanClassifier" if stored.rank == 3 else "Classifier"
+    return classifier if stored.task == "classification" else "Segmenter"
+
+
 class Model:
     """A network, its weights and its preprocessing; `Segmenter` and `Classifier` say what to do with it.
 
@@ -23,6 +31,7 @@ class Model:
     """
 
     task = ""
+    ranks: tuple[int, ...] = (2, 3)  # spatial axes of what it can be given
 
     def __init__(self, config: dict[str, Any], facts: dict[str, Any], variables: Any):
         """Builds the network that the training config describes; see the class for the arguments."""
@@ -44,13 +53,18 @@ class Model:
             CheckpointError: it is missing, damaged, or a model for another task.
         """
         stored = release.load(directory)
-        task = stored.task
-        if task != cls.task:
+        if stored.task != cls.task or stored.rank not in cls.ranks:
+            what = "volumes" if stored.rank == 3 else "slices"
             raise CheckpointError(
-                f"{directory} is a model for {task}; open it with "
-                f"brainjax.infer.{'Segmenter' if task == 'segmentation' else 'Classifier'}"
+                f"{directory} is a model for {stored.task} of {what}; open it with "
+                f"brainjax.infer.{opened_with(stored)}"
             )
         return cls(stored.config, stored.facts, stored.variables)
+
+    @property
+    def rank(self) -> int:
+        """Axes of what the network sees: 2 of slices, 3 of whole volumes."""
+        return self.facts.get("rank", 2)  # older releases know slices alone
 
     def source(self, dataset: Dataset) -> Source:
         """The dataset as this network wants to see it."""

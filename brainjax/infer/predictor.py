@@ -152,14 +152,15 @@ class Predictor:
     def _classes(self, logits: jax.Array, once: Any, image: jax.Array) -> jax.Array:
         """Probabilities [B K] of classes that exclude one another."""
         log_p = nn.log_softmax(logits)
-        if self.options.tta == "flip":
-            mirrored = nn.log_softmax(once(jnp.flip(image, axis=2)))
-            log_p = jnp.logaddexp(log_p, mirrored) - jnp.log(2.0)
+        flips = self._flips(image.ndim - 2)
+        for axes in flips:
+            log_p = jnp.logaddexp(log_p, nn.log_softmax(once(jnp.flip(image, axes))))
+        log_p = log_p - jnp.log(1.0 + len(flips))
         return nn.softmax(log_p / self.options.temperature)
 
     def warm(self, variables: Any, source: Source) -> None:
         """Compiles what `batches` will use, on the first row."""
-        if source.dataset.rank == 2:
+        if not self._in_patches(source):
             next(self.batches(variables, source, np.zeros(1, np.int64)))
             return
         raw = self._raw(source, np.zeros(1, np.int64))
@@ -176,7 +177,7 @@ class Predictor:
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields (rows [b], probabilities [b *spatial K], or [b K] of classes, float32) over `rows`, padding left out.
 
-        Of volumes one at a time, b = 1.
+        Of volumes that are segmented one at a time, b = 1.
 
         Args:
             variables: the network's; a tuple of several is an ensemble, which gives the mean of its members.
@@ -184,7 +185,7 @@ class Predictor:
             rows: [n] row numbers, in any order.
             check: called whenever the network has run; what it raises ends the prediction.
         """
-        if source.dataset.rank == 3:
+        if self._in_patches(source):
             for row in rows:
                 raw = self._raw(source, np.array([row]))
                 yield np.array([row]), self._sliding(variables, raw, check)[None]
@@ -203,6 +204,11 @@ class Predictor:
     def _raw(source: Source, rows: np.ndarray) -> dict[str, Any]:
         """The raw batch without the truth."""
         return {k: v for k, v in source.gather(rows).items() if k != source.dataset.target}
+
+    @staticmethod
+    def _in_patches(source: Source) -> bool:
+        """Whether rows are volumes to be segmented; what is classified is seen whole."""
+        return source.dataset.rank == 3 and source.dataset.target == "mask"
 
     def _patch(self, native: tuple[int, ...]) -> tuple[int, ...]:
         return self.options.patch or native

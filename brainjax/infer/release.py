@@ -47,6 +47,11 @@ class Release:
             "task", "segmentation"
         )  # releases older than classification do not say
 
+    @property
+    def rank(self) -> int:
+        """Spatial axes of what the model sees: 2 of slices, 3 of volumes."""
+        return self.facts.get("rank", 2)  # nor do those older than volumes
+
 
 def facts_of(dataset: Dataset) -> dict[str, Any]:
     """What a model that is trained on `dataset` is for, and what it will see: a part of `Release.facts`."""

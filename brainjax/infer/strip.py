@@ -20,6 +20,7 @@ from brainjax.io import Volume
 from brainjax.models import get as get_model
 from brainjax.preprocess.box import Box, bounding_box
 from brainjax.preprocess.conform import conform
+from brainjax.preprocess.head import likely_centres
 from brainjax.preprocess.rescale import rescale
 from brainjax.types import CheckpointError
 
@@ -27,7 +28,6 @@ DEFAULT = "strip_unet"
 THRESHOLD = 0.5
 _ROUNDS = 3  # placements of the box at most
 _SETTLED = 4.0  # mm; a shorter move is not worth another pass
-_HEIGHT = 75.0  # mm from the top of the head to the brain's middle, in adults
 _LEAST = 1.0  # ml; less is not a brain
 
 
@@ -114,7 +114,7 @@ class Stripper:
         low, high = float(image.min()), float(image.max())
         if not high > low:
             return nothing
-        for centre in _first_centres(image, self.spacing):
+        for centre in likely_centres(image, self.spacing):
             box = found = None
             for _ in range(_ROUNDS):
                 box = _about(centre, self.shape, image.shape)
@@ -143,33 +143,6 @@ def _about(centre: np.ndarray, size: tuple[int, ...], shape: tuple[int, ...]) ->
     """The box of `size` voxels about a place in a scan of `shape`, within it or not."""
     start = tuple(round(float(c) - (n - 1) / 2) for c, n in zip(centre, size, strict=True))
     return Box(start, tuple(a + n for a, n in zip(start, size, strict=True)), shape)
-
-
-def _first_centres(image: np.ndarray, spacing: float) -> list[np.ndarray]:
-    """Where a brain's middle may be, likeliest first, in voxels of an RAS+ image."""
-    small = image[::2, ::2, ::2]
-    head = ndimage.binary_opening(small > _otsu(small), iterations=1)
-    middle = (np.array(image.shape) - 1) / 2
-    if not head.any():
-        return [middle]
-    height = np.flatnonzero(head.sum((0, 1)) > 0.1 * head.sum((0, 1)).max())
-    top = 2.0 * height[-1]
-    upper = head[:, :, max(0, int(height[-1] - 65 / spacing)) :]
-    across = 2.0 * np.array(ndimage.center_of_mass(upper)[:2])
-    centres = [np.array([*across, top - drop / spacing]) for drop in (_HEIGHT, 45.0, 110.0)]
-    return [*centres, middle]
-
-
-def _otsu(image: np.ndarray) -> float:
-    """The threshold that parts two classes best (Otsu 1979, IEEE Trans. SMC 9:62-66)."""
-    counts, edges = np.histogram(image, 128, (image.min(), np.percentile(image, 99.5) + 1e-6))
-    middle = (edges[:-1] + edges[1:]) / 2
-    below, total = np.cumsum(counts), counts.sum()
-    moment = np.cumsum(counts * middle)
-    above = total - below
-    with np.errstate(divide="ignore", invalid="ignore"):
-        between = (moment[-1] * below / total - moment) ** 2 / (below * above)
-    return float(edges[1 + np.nan_to_num(between).argmax()])
 
 
 def _main_part(probability: np.ndarray) -> np.ndarray:

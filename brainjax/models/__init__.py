@@ -17,6 +17,7 @@ from brainjax.models.transunet import TransUNet
 from brainjax.models.unet import UNet
 from brainjax.models.vgg import VGG
 from brainjax.models.vit import ViT
+from brainjax.models.volume_classifier import VolumeClassifier
 
 __all__ = [
     "EfficientNet",
@@ -29,6 +30,7 @@ __all__ = [
     "UNet",
     "VGG",
     "ViT",
+    "VolumeClassifier",
 ]
 
 

@@ -75,7 +75,7 @@ class ResidualEncoderUNet(nn.Module):
 
         def down(module: nn.Module, x: jax.Array, stage: int, i: int) -> jax.Array:
             step = strides[stage] if i == 0 else (1,) * rank
-            block = _Block(
+            block = ResidualBlock(
                 self.features[stage], kernels[stage], step, common, name=f"stage{stage}_block{i}"
             )
             return block(x, train=train)
@@ -149,7 +149,7 @@ class ResidualEncoderUNet(nn.Module):
         return strides, kernels
 
 
-class _Block(nn.Module):
+class ResidualBlock(nn.Module):
     """Two convolutions and a shortcut, which averages where the block is strided and mixes channels where they change."""
 
     features: int

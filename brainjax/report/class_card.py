@@ -1,17 +1,57 @@
-"""The model card of a released classifier."""
+"""The model card of a released classifier, of pictures or of volumes."""
 
 from typing import Any
 
 _CARD = """# {name}
 
-{model} with {parameters:,} trainable parameters that tells {classes} apart in single images of the head. Weights in
+{model} with {parameters:,} trainable parameters that tells {classes} apart in {shown}. Weights in
 {storage}; computation in float32.
 
 **Research use only. Not a medical device: it must not be used for diagnosis or treatment.**
 
 ## Use
 
-```python
+{use}
+
+## Scores
+
+Protocol: {protocol}. Measured on {n_images} {images}{independent}, {exported}; mirrored images are averaged in
+({tta}); probabilities are at temperature {temperature}, fitted on validation {images}.
+
+| metric | value |
+|---|---|
+{rows}
+
+| class | {images} | precision | recall | F1 | AUROC |
+|---|---|---|---|---|---|
+{per_class}
+
+Confusion, true class by predicted class:
+
+| | {columns} |
+|---|{rules}|
+{confusion}
+
+{apart}
+
+## Training
+
+{beginning}{steps} steps of {batch_size} {images}, loss `{loss}`, optimizer `{optimizer}`, on {n_train} different {images} of
+{dataset}; hashes of their pixels are in `config.json` under `facts.trained_on`, beside every option of the run.
+
+## Data and licence
+
+{citation} Licence of the data: {licence}. The weights are derived from these data and carry the same licence.
+
+## Limits
+
+{known}{limits}
+"""
+
+_PICTURES = {
+    "images": "images",
+    "shown": "single images of the head",
+    "use": """```python
 from brainjax.infer import Classifier
 model = Classifier.load("checkpoints/{name}")
 model(image)  # [height, width] or [height, width, 3] uint8 -> {{class: probability}}
@@ -22,45 +62,34 @@ python -m experiments.predict --checkpoint=checkpoints/{name} IMAGE_OR_FOLDER
 python -m experiments.evaluate --checkpoint=checkpoints/{name} --data_dir=DIR --split=all
 ```
 
-An image is made grey, {cropped}resized to {size} x {size} and scaled by its own intensities.
-
-## Scores
-
-Protocol: {protocol}. Measured on {n_images} images{independent}, {exported}; mirrored images are averaged in
-({tta}); probabilities are at temperature {temperature}, fitted on validation images.
-
-| metric | value |
-|---|---|
-{rows}
-
-| class | images | precision | recall | F1 | AUROC |
-|---|---|---|---|---|---|
-{per_class}
-
-Confusion, true class by predicted class:
-
-| | {columns} |
-|---|{rules}|
-{confusion}
-
-The interval treats images as independent. Images that are alike were kept on one side, but the data set does not say
+An image is made grey, {cropped}resized to {size} x {size} and scaled by its own intensities.""",
+    "apart": """The interval treats images as independent. Images that are alike were kept on one side, but the data set does not say
 which images are of one patient: those of one patient that look different may be on both sides, so the figures for
-new patients may be lower.
+new patients may be lower.""",
+    "known": """Trained on {dataset} alone: its pictures come from unknown scanners, sequences and patients, and "no tumour" images partly
+from other sources than the tumours. An image of anything else is given one of these classes all the same.""",
+}
+_VOLUMES = {
+    "images": "volumes",
+    "shown": "whole heads, volumes of the sequence {channels}",
+    "use": """```python
+from brainjax.infer import ScanClassifier
+from brainjax.io import read_volume
+model = ScanClassifier.load("checkpoints/{name}")
+model(read_volume("scan.nii.gz"))  # -> {{class: probability}}
+```
 
-## Training
+```sh
+python -m experiments.predict --checkpoint=checkpoints/{name} SCAN_OR_FOLDER
+python -m experiments.compare_volumes --volumes=checkpoints/{name}
+```
 
-{beginning}{steps} steps of {batch_size} images, loss `{loss}`, optimizer `{optimizer}`, on {n_train} different images of
-{dataset}; hashes of their pixels are in `config.json` under `facts.trained_on`, beside every option of the run.
-
-## Data and licence
-
-{citation} Licence of the data: {licence}. The weights are derived from these data and carry the same licence.
-
-## Limits
-
-Trained on {dataset} alone: its pictures come from unknown scanners, sequences and patients, and "no tumour" images partly
-from other sources than the tumours. An image of anything else is given one of these classes all the same.{limits}
-"""
+A scan is turned to RAS+, resampled to {spacing} mm, cut to a box of {shape} voxels about the brain and scaled by its own
+intensities. It must show the whole head, not a stripped brain.""",
+    "apart": "The interval treats volumes as independent; every one is of another patient.",
+    "known": """Trained on {dataset} alone. Where these are generated heads, the scores say how well it tells generated tumours apart,
+not how it does on patients. A scan of anything else is given one of these classes all the same.""",
+}
 
 _METRICS = (
     ("accuracy", "accuracy"),
@@ -81,19 +110,28 @@ def class_card(name: str, config: dict[str, Any], facts: dict[str, Any]) -> str:
         config: the training config as a plain dict.
         facts: what `experiments.export` gathered, scores included.
     """
+    kind, data = _VOLUMES if facts.get("rank") == 3 else _PICTURES, config["data"]
+    own = {
+        "name": name,
+        "dataset": facts["dataset"],
+        "channels": ", ".join(facts["channels"]),
+        "cropped": "cropped to the head, " if data.get("crop") else "",
+        "size": data.get("size"),
+        "spacing": data.get("spacing"),
+        "shape": " x ".join(map(str, data.get("shape", ()))),
+    }
     metrics, per_class = facts["metrics"], facts["per_class"]
     rows = [f"| {label} | {_number(metrics[key])} |" for label, key in _METRICS]
     low, high = metrics["accuracy_ci95"]
     rows.insert(1, f"| its 95 % interval | {low:.4f} to {high:.4f} |")
     seen, init = facts["n_seen_in_training"], config["train"].get("init")
     return _CARD.format(
+        **{key: text.format(**own) for key, text in kind.items()},
         name=name,
         model=config["model"]["name"],
         parameters=facts["parameters"],
         classes=", ".join(facts["classes"]),
         storage=facts["storage"],
-        cropped="cropped to the head, " if config["data"]["crop"] else "",
-        size=config["data"]["size"],
         protocol=facts["protocol"],
         n_images=metrics["n_images"],
         independent=f", {seen} of which trained it" if seen else " that took no part in training",

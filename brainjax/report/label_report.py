@@ -12,7 +12,7 @@ from brainjax.infer.explain import grad_cam
 from brainjax.infer.predictor import Predictor
 from brainjax.metrics import calibration, classification
 from brainjax.preprocess.batch import prepare
-from brainjax.report import figures, predictions
+from brainjax.report import figures, planes, predictions
 
 _EXPLAINED = 12
 
@@ -61,7 +61,7 @@ def scores(workdir: pathlib.Path, answers: Answers, *, warning: str = "") -> np.
     _explain(workdir, answers, warning)
     return figures.predictions(
         workdir / "samples.png",
-        data.image[rows],
+        pictured(data.image[rows]),
         labels,
         probabilities,
         classes,
@@ -78,6 +78,17 @@ def looked_at(
     probabilities = model.predictor.probabilities(model.variables, source, rows)
     titles = [pathlib.PurePath(name).name for name in names[: len(images)]]
     _maps(workdir, Answers(model.predictor, model.variables, source, rows, probabilities), titles)
+
+
+def pictured(images: np.ndarray, slices: Sequence[int] | None = None) -> np.ndarray:
+    """[n H W ..] as they are; of volumes [n X Y Z ..] an axial slice each, with `slices` those, else the middle ones.
+
+    `slices` must be given for volumes without channels, [n X Y Z].
+    """
+    if images.ndim < 5 and slices is None:
+        return images
+    chosen = slices or [images.shape[3] // 2] * len(images)
+    return np.stack([planes.axial(one, z) for one, z in zip(images, chosen, strict=True)])
 
 
 def _curves(p: np.ndarray, labels: np.ndarray, temperature: float) -> Mapping[str, Any]:
@@ -131,11 +142,12 @@ def _maps(
     """`gradcam.png`: what speaks for the predicted class of each image."""
     predictor, called = answers.predictor, answers.probabilities.argmax(1)
     image = prepare(answers.source.gather(answers.rows), predictor.input.size)["image"]
-    maps = grad_cam(predictor.model, answers.variables, image, called)
+    maps = np.asarray(grad_cam(predictor.model, answers.variables, image, called))
+    most = [int(one.max((0, 1)).argmax()) for one in maps] if maps.ndim == 4 else None
     figures.gradcam(
         workdir / "gradcam.png",
-        np.asarray(image),
-        np.asarray(maps),
+        pictured(np.asarray(image), most),
+        pictured(maps, most),
         [title.replace("_", " ") for title in titles],
         title="Grad-CAM: what speaks for the predicted class",
         warning=warning,

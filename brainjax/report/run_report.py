@@ -50,7 +50,7 @@ def training_batch(workdir: pathlib.Path, trainer: Any) -> None:
         most = [planes.telling(one) for one in mask]
         image, mask = (
             np.stack([planes.axial(one, z) for one, z in zip(x, most, strict=True)])
-            for x in (image, mask.max(-1, keepdims=True))
+            for x in (image, mask.max(-1, initial=0, keepdims=True))
         )
     classes = trainer.source.dataset.info.classes
     names = [classes[k] for k in np.argmax(raw["label"], 1)] if "label" in raw else ()

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from brainjax.synth import anatomy, artefacts, contrast, deform, tumour
+from brainjax.synth import anatomy, artefacts, contrast, deform, masses, tumour
 
 _SUBSLICES = 2  # planes averaged into one thick slice
 
@@ -23,6 +23,7 @@ class Patient(NamedTuple):
     tumour: tumour.Tumour
     contrast: contrast.Contrast
     artefacts: artefacts.Artefacts
+    mass: masses.Mass | None = None  # what is no glioma
 
 
 class Scan(NamedTuple):
@@ -72,6 +73,30 @@ def sample(
     )
 
 
+def sample_kind(
+    key: Array,
+    kind: Array | int,
+    *,
+    sites: Array,
+    dural: Array,
+    slices: int,
+    band: deform.Band = deform.WHOLE,
+) -> Patient:
+    """Draws a patient with one kind of tumour.
+
+    Args:
+        key: PRNG key.
+        kind: index into `masses.KINDS`.
+        sites, slices, band: as of `sample`.
+        dural: [N 6] float32 where meningiomas sit, `masses.dural_sites`.
+    """
+    own, other = jax.random.split(key)
+    healthy = jnp.where(jnp.asarray(kind) == masses.GLIOMA, 0.0, 1.0)
+    patient = sample(own, sites=sites, slices=slices, healthy=healthy, band=band)
+    mass = masses.sample_mass(other, kind=kind, sites=dural)
+    return patient._replace(mass=mass, contrast=masses.of_kind(mass, patient.contrast))
+
+
 def _slices(patient: Patient, shape: tuple[int, int, int]) -> tuple[Array, Array]:
     """What differs from slice to slice: world mm [S 3 H W] and the tumour's surface noise [S 4 H W]."""
     points = deform.world_points(patient.pose, patient.warp, shape=shape)
@@ -97,6 +122,8 @@ def tissues(
     lift = (...,) + (None,) * (points.ndim - 1)
     inverse = np.linalg.inv(affine).astype(np.float32)
     source = tumour.push(patient.tumour, points)
+    if patient.mass is not None:
+        source = masses.push(patient.mass, source)
     voxels = jnp.tensordot(inverse[:3, :3], source, axes=1, precision="highest")
     voxels = voxels + inverse[:3, 3][lift]
     across = (
@@ -111,7 +138,8 @@ def tissues(
         # Squares sharpen the map's voxels into smooth outlines; the weight moves the outlines of the fluid.
         found = found**2 * weight
         total = total + found / found.sum(0)
-    return tumour.apply_tumour(patient.tumour, points, noise, total / _SUBSLICES)
+    found = tumour.apply_tumour(patient.tumour, points, noise, total / _SUBSLICES)
+    return found if patient.mass is None else masses.apply_mass(patient.mass, points, noise, found)
 
 
 def apply(
@@ -176,5 +204,31 @@ def scanner(*, slices: int, size: int, band: deform.Band = deform.SLICES) -> Cal
 
     def scan(key: Array, healthy: float = 0.1) -> Scan:
         return compiled(key, packed, sites, jnp.float32(healthy))
+
+    return scan
+
+
+@functools.lru_cache(maxsize=4)
+def kind_scanner(
+    *, slices: int, size: int, band: deform.Band = deform.WHOLE
+) -> Callable[..., Scan]:
+    """Returns the compiled generator of heads with a tumour of a given kind: `scan(key, kind)`, a pure function.
+
+    Args:
+        slices, size, band: as of `scanner`.
+
+    Example: `scan = kind_scanner(slices=64, size=96)(jax.random.key(0), masses.MENINGIOMA)`.
+    """
+    head = anatomy.load_anatomy()
+    packed = jnp.asarray(anatomy.pack_corners(head.labels))
+    sites, dural = jnp.asarray(head.sites), jnp.asarray(masses.dural_sites())
+
+    @jax.jit
+    def compiled(key: Array, kind: Array, packed: Array, sites: Array, dural: Array) -> Scan:
+        patient = sample_kind(key, kind, sites=sites, dural=dural, slices=slices, band=band)
+        return apply(patient, packed, head.affine, shape=(slices, size, size))
+
+    def scan(key: Array, kind: int) -> Scan:
+        return compiled(key, jnp.int32(kind), packed, sites, dural)
 
     return scan

@@ -7,15 +7,14 @@ from typing import Any
 
 import jax
 
+from brainjax import infer
 from brainjax.config import difference, from_dict
-from brainjax.infer import Classifier, Segmenter, release
-from brainjax.infer.model import Model
+from brainjax.infer import release
+from brainjax.infer.model import Model, opened_with
 from brainjax.train.checkpoint import Checkpoints
 from brainjax.train.recipe import make_recipe
 from brainjax.train.state import count_parameters, create
 from brainjax.types import CheckpointError
-
-_KINDS = {kind.task: kind for kind in (Classifier, Segmenter)}
 
 
 def open_model(directory: str | pathlib.Path, *, tta: str = "") -> Model:
@@ -32,14 +31,14 @@ def open_model(directory: str | pathlib.Path, *, tta: str = "") -> Model:
         CheckpointError: there is no model, or it is damaged.
     """
     stored = open_stored(directory)
-    if stored.task not in _KINDS:
+    if stored.task == "strip":
         raise CheckpointError(
             f"{directory} is a model for {stored.task}; it is scored by `python -m experiments.strip_heads`"
         )
     config = dict(stored.config)
     if tta:
         config["infer"] = {**config["infer"], "tta": tta}
-    return _KINDS[stored.task](config, stored.facts, stored.variables)
+    return getattr(infer, opened_with(stored))(config, stored.facts, stored.variables)
 
 
 def open_stored(directory: str | pathlib.Path) -> release.Release:

@@ -1,0 +1,119 @@
+"""The head in a scan: where its brain's middle may be, and the box about it that a classifier of whole heads sees."""
+
+import numpy as np
+from scipy import ndimage
+
+from brainjax.io.volume import Volume
+from brainjax.preprocess.box import Box
+from brainjax.preprocess.conform import Undo, conform
+from brainjax.types import DataError
+
+_HEIGHT = 75.0  # mm from the top of the head to the brain's middle, in adults
+_AIR, _BRIGHT = 2.0, 98.0  # percentiles: the level of air, and one that few voxels exceed
+_HEAD = 0.15  # of the way from one to the other; above is head
+LOW, HIGH = 0.2, 99.5  # percentiles of a box that become black and white
+
+
+def likely_centres(
+    image: np.ndarray, spacing: float, threshold: float | None = None
+) -> list[np.ndarray]:
+    """Where a brain's middle may be, likeliest first, in voxels of an RAS+ image.
+
+    Args:
+        image: [X Y Z] float32.
+        spacing: mm, of all axes.
+        threshold: above it is head; None for Otsu's.
+    """
+    small = image[::2, ::2, ::2]
+    level = _otsu(small) if threshold is None else threshold
+    head = ndimage.binary_opening(small > level, iterations=1)
+    middle = (np.array(image.shape) - 1) / 2
+    if not head.any():
+        return [middle]
+    height = np.flatnonzero(head.sum((0, 1)) > 0.1 * head.sum((0, 1)).max())
+    top = 2.0 * height[-1]
+    upper = head[:, :, max(0, int(height[-1] - 65 / spacing)) :]
+    across = 2.0 * np.array(ndimage.center_of_mass(upper)[:2])
+    centres = [np.array([*across, top - drop / spacing]) for drop in (_HEIGHT, 45.0, 110.0)]
+    return [*centres, middle]
+
+
+def head_box(volume: Volume, shape: tuple[int, int, int], spacing: float) -> np.ndarray:
+    """`cut_head` without the way back: [*shape] uint8."""
+    return cut_head(volume, shape, spacing)[0]
+
+
+def cut_head(
+    volume: Volume, shape: tuple[int, int, int], spacing: float
+) -> tuple[np.ndarray, Box, Undo]:
+    """What a classifier of whole heads sees of a scan, in training and after.
+
+    The scan is turned to RAS+ and resampled; a box is cut out about the brain's likely middle, with air around where
+    the scan ends; and its intensities go from black to white between two percentiles of the box.
+
+    Args:
+        volume: [X Y Z] of any orientation and voxel size.
+        shape: of the box, in voxels.
+        spacing: of the box, in mm.
+
+    Returns:
+        [*shape] uint8; the box in the resampled scan; and the way from there to the scan's own grid.
+
+    Raises:
+        DataError: there is nothing in the scan, or not only numbers, or more than three axes.
+    """
+    conformed, undo = conform(checked(volume), spacing, multiple=1)
+    image = np.asarray(conformed.data, np.float32)
+    centre = middle(image, spacing)
+    start = tuple(round(float(c) - (n - 1) / 2) for c, n in zip(centre, shape, strict=True))
+    box = Box(start, tuple(a + n for a, n in zip(start, shape, strict=True)), image.shape)
+    return windowed(box.cut(image, fill=float(image.min()))), box, undo
+
+
+def middle(image: np.ndarray, spacing: float) -> np.ndarray:
+    """[3] voxel nearest to the brain's middle, in a scan with a head in it, or a part of one.
+
+    Args:
+        image: [X Y Z] float32, RAS+.
+        spacing: mm, of all axes.
+    """
+    # Otsu's threshold may lie above the brain where a tumour is much brighter than that.
+    air, bright = np.percentile(image, (_AIR, _BRIGHT))
+    centre = likely_centres(image, spacing, float(air + _HEAD * (bright - air)))[0]
+    # A scan that ends within the head has its middle nowhere else than in itself.
+    return np.clip(centre, 0, np.array(image.shape) - 1)
+
+
+def windowed(image: np.ndarray) -> np.ndarray:
+    """[...] float to uint8, black to white between the percentiles `LOW` and `HIGH`; all black where constant."""
+    low, high = np.percentile(image, (LOW, HIGH))
+    scaled = (image - low) * (255.0 / max(float(high - low), 1e-20))
+    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+
+
+def checked(volume: Volume) -> Volume:
+    """The scan as float32, if there is something in it.
+
+    Raises:
+        DataError: values that are not finite, or all the same; or more than three axes.
+    """
+    if volume.data.ndim != 3:
+        raise DataError(f"the scan has shape {volume.data.shape}; give one sequence, [X Y Z]")
+    data = np.asarray(volume.data, np.float32)
+    if not np.isfinite(data).all():
+        raise DataError("the scan holds NaN or infinite values; replace them first")
+    if data.min() == data.max():
+        raise DataError(f"every voxel of the scan is {data.min():g}; check the file")
+    return volume.with_data(data)
+
+
+def _otsu(image: np.ndarray) -> float:
+    """The threshold that parts two classes best (Otsu 1979, IEEE Trans. SMC 9:62-66)."""
+    counts, edges = np.histogram(image, 128, (image.min(), np.percentile(image, 99.5) + 1e-6))
+    middle = (edges[:-1] + edges[1:]) / 2
+    below, total = np.cumsum(counts), counts.sum()
+    moment = np.cumsum(counts * middle)
+    above = total - below
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = (moment[-1] * below / total - moment) ** 2 / (below * above)
+    return float(edges[1 + np.nan_to_num(between).argmax()])
