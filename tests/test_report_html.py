@@ -107,8 +107,18 @@ def test_the_two_ways_may_disagree():
     assert "The two ways do not agree" in page.all and "class, 3D network" in page.all
 
 
-def test_a_failed_stage_stands_at_the_top():
-    page = draw(analyses.make(stages=(Stage("segment", "failed", note="out of memory"),)))
+def test_the_answer_need_not_be_the_most_probable_class():
+    page = draw(analyses.make(answers={"slices": "healthy", "volume": "glioma"}))
+    assert "The two ways do not agree" in page.all
+
+
+def test_a_failed_stage_stands_at_the_top_once():
+    page = draw(
+        analyses.make(
+            stages=(Stage("segment", "failed", note="out of memory"),),
+            warnings=("segment failed: out of memory",),
+        )
+    )
     (place,) = [
         i for i, text in enumerate(page.text) if "out of memory" in text and "failed" in text
     ]

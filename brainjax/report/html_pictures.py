@@ -260,7 +260,7 @@ def _side(hanging: Hanging, lesion: Lesion) -> str:
     return f"{'right' if away > 0 else 'left'}, {abs(away):.0f} mm from the middle"
 
 
-def _mesh(made: surface.Mesh, one: Surface) -> Markup:
+def _mesh(made: surface.Shell, one: Surface) -> Markup:
     coded = {
         name: base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
         for name, array in (("place", made.place), ("normal", made.normal), ("face", made.face))

@@ -5,7 +5,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import brainjax
+from brainjax import __version__
 from brainjax.infer.analysis import Analysis, Stage
 from brainjax.infer.diameters import Diameters
 from brainjax.infer.localize import Lesion
@@ -85,7 +85,10 @@ def cautions(analysis: Analysis) -> Markup:
     """Warnings, and stages that failed, where nobody can miss them."""
     failed = [s for s in analysis.stages if s.status == "failed"]
     lines = [f"{_stage(s)} failed: {s.note or 'no reason given'}" for s in failed]
-    lines += analysis.warnings
+    # The pipeline warns of those too, in its own words.
+    lines += [
+        w for w in analysis.warnings if w not in {f"{s.name} failed: {s.note}" for s in failed}
+    ]
     if not lines:
         return Markup("")
     title = "Before you rely on this" if not failed else "Something went wrong"
@@ -105,7 +108,7 @@ def tiles(analysis: Analysis, sizes: Mapping[str, float]) -> Markup:
         analysis: with the classes, lesions and stages.
         sizes: ml, of the brain and of each region, as far as they are known.
     """
-    made = _class_tiles({how: of for how, of in analysis.classes.items() if of})
+    made = _class_tiles(analysis)
     regions = {name: value for name, value in sizes.items() if name != "brain"}
     if regions:
         (name, whole), *inner = regions.items()
@@ -155,10 +158,9 @@ def classes(analysis: Analysis) -> Markup:
         tag("span", tag("span", class_=f"dot way{k % 2}"), WAYS.get(how, how))
         for k, how in enumerate(ways)
     ]
-    best = {max(of, key=lambda name: of[name]) for of in ways.values()}
     words = (
         [tag("p", "The two ways do not agree: take neither for granted.", class_="soft")]
-        if len(best) > 1
+        if len(set(_answers(analysis).values())) > 1
         else []
     )
     bars = tag("div", parts, class_="bars", style=f"--ways:{len(ways)}")
@@ -248,7 +250,7 @@ def models(analysis: Analysis) -> Markup:
 def versions() -> str:
     """'brainjax 0.1.0, jax 0.10.1, numpy 2.4.0, Python 3.11.2'."""
     libraries = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("jax", "numpy"))
-    return f"brainjax {brainjax.__version__}, {libraries}, Python {platform.python_version()}"
+    return f"brainjax {__version__}, {libraries}, Python {platform.python_version()}"
 
 
 def _card(stage: Stage) -> Markup:
@@ -311,16 +313,25 @@ def _tile(over: str, text: str, under: str) -> Markup:
     )
 
 
-def _class_tiles(ways: Mapping[str, Mapping[str, float]]) -> list[Markup]:
+def _answers(analysis: Analysis) -> dict[str, str]:
+    """How -> the class that it comes to, which need not be the most probable one."""
+    return {
+        how: analysis.answers.get(how) or max(of, key=lambda name: of[name])
+        for how, of in analysis.classes.items()
+        if of
+    }
+
+
+def _class_tiles(analysis: Analysis) -> list[Markup]:
     """One tile where all ways agree, else one for each."""
-    best = {how: max(of, key=lambda name: of[name]) for how, of in ways.items()}
-    sure = {how: percent(ways[how][name]) for how, name in best.items()}
-    if len(set(best.values())) == 1:
+    answers = _answers(analysis)
+    sure = {how: percent(analysis.classes[how].get(name, 0.0)) for how, name in answers.items()}
+    if len(set(answers.values())) == 1:
         words = ", ".join(f"{WAYS.get(how, how)} {p}" for how, p in sure.items())
-        return [_tile("class", plain(next(iter(best.values()))), words)]
+        return [_tile("class", plain(next(iter(answers.values()))), words)]
     return [
         _tile(f"class, {WAYS.get(how, how)}", plain(name), f"probability {sure[how]}")
-        for how, name in best.items()
+        for how, name in answers.items()
     ]
 
 

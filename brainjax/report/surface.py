@@ -39,7 +39,7 @@ class Surface:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Mesh:
+class Shell:
     """A closed surface of triangles.
 
     Attributes:
@@ -79,7 +79,7 @@ def bodies(grid: Grid, surfaces: Sequence[Surface], cells: int) -> list[np.ndarr
     return made
 
 
-def mesh(body: np.ndarray) -> Mesh | None:
+def mesh(body: np.ndarray) -> Shell | None:
     """The surface of a body [x y z]; None of one too thin to be half filled anywhere, or too large to number."""
     if body.max() <= 0.5:
         return None
@@ -87,7 +87,7 @@ def mesh(body: np.ndarray) -> Mesh | None:
     if len(place) > _CORNERS:
         return None
     scale = _CORNERS / (max(body.shape) - 1)
-    return Mesh(
+    return Shell(
         np.rint(place * scale).astype(np.uint16),
         np.rint(normal * 127).astype(np.int8),
         face.astype(np.uint16),

@@ -7,7 +7,8 @@ PART_NAMES = {"TC": "core", "ET": "enhancing"}
 WAYS = {"slices": "vote of slices", "volume": "3D network"}
 STAGES = {
     "strip": "skull stripping",
-    "classify": "classification",
+    "slices": "class by slices",
+    "volume": "class by the 3D network",
     "segment": "tumour segmentation",
     "localize": "localisation",
 }
