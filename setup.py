@@ -34,6 +34,7 @@ setup(
         "nibabel>=5.3",
         "numpy>=2.0",
         "scipy>=1.14",
+        "scikit-image>=0.25",
         "pillow>=11.0",
         "matplotlib>=3.9",
         "safetensors>=0.5",

@@ -2,6 +2,8 @@
 
     python -m experiments.train --config=configs/brats.py
         A small 3D U-Net on the embedded synthetic heads with four modalities; no download, for CPUs.
+    python -m experiments.train --config=configs/brats.py:any
+        The same for longer, on more heads and any selection of the four sequences: what `brainjax analyze` segments with.
     python -m experiments.train --config=configs/brats.py:brats --config.data.dir=DIR
         BraTS 2018 to 2021 or 2023 as distributed, with nnU-Net's residual encoder (Isensee et al. 2024, arXiv:2404.09556)
         and deep supervision, patches of 128; for accelerators. experiments.prepare --plan fits it to another memory.
@@ -36,6 +38,24 @@ def _small() -> ConfigDict:
         activation="leaky_relu",
         upsample="resize",
     )
+
+
+def _any() -> ConfigDict:
+    """One network for whatever was scanned: sequences are lost in training as they are missing in clinics."""
+    config = base.volumes("brats_any", _small()).copy_and_resolve_references()
+    with config.unlocked():
+        config.data.update(subjects=200, size=112, slices=72, healthy=0.1)
+        config.augment.update(
+            patch=(64, 64, 56),
+            missing=0.6,
+            missing_most=3,
+            gamma=0.5,
+            contrast=0.3,
+            p_intensity=0.5,
+        )
+        config.optimizer.learning_rate = 1.5e-3
+        config.train.update(steps=2500, ema=0.995, eval_every=2500, keep="last")
+    return config.lock()
 
 
 def _brats(name: str, model: ConfigDict) -> ConfigDict:
@@ -73,6 +93,7 @@ def _reference(name: str, shape: dict) -> ConfigDict:
 
 VARIANTS = {
     "": lambda: base.volumes("brats_synthetic", _small()),
+    "any": _any,
     "brats": lambda: _brats(
         "brats", spec(ResidualEncoderUNet, num_classes=3, deep_supervision=4, remat=True)
     ),

@@ -121,6 +121,7 @@ def test_preview_gives_different_versions_of_one_example():
         ({"elastic_grid": 3}, None, "elastic_grid"),
         ({"groups": 4}, (8, 8, 6), "groups"),
         ({"missing": 0.1, "missing_source": 3, "groups": 3}, (8, 8, 6), "missing_source"),
+        ({"missing": 0.1, "missing_most": 3, "groups": 3}, (8, 8, 6), "missing_most"),
         ({}, (8, 8, 8, 1), "flip"),
     ],
 )
@@ -343,3 +344,13 @@ def test_missing_loses_one_sequence_and_never_the_source():
     assert on.sum(1).max() == 1 and not on[:, 1].any()
     assert on.any(1).mean() == pytest.approx(0.5, abs=0.1)
     assert on[:, 0].mean() == pytest.approx(0.25, abs=0.1)
+
+
+def test_missing_loses_up_to_so_many_sequences_each_number_as_often():
+    keys = random.split(random.key(0), 900)
+    on = jax.vmap(lambda key: intensity.sample_missing(key, 4, -1, 0.75, most=3)["on"])(keys)
+    shares = np.bincount(on.sum(1), minlength=5) / len(keys)
+    np.testing.assert_allclose(shares, [0.25, 0.25, 0.25, 0.25, 0], atol=0.06)
+    np.testing.assert_allclose(on.mean(0), 0.375, atol=0.06)
+    kept = jax.vmap(lambda key: intensity.sample_missing(key, 3, 2, 1.0, most=2)["on"])(keys)
+    assert not kept[:, 2].any() and kept.sum(1).max() == 2

@@ -38,8 +38,8 @@ class Augment:
       noise: largest standard deviation, relative to that of the sequence.
 
     Sequences:
-      missing: probability that one sequence is lost, and replaced by a copy of sequence
-        `missing_source` (-1: by zeros).
+      missing: probability that sequences are lost, and replaced by copies of sequence
+        `missing_source` (-1: by zeros). missing_most: how many at most; fewer are as likely.
       groups: number of sequences G; channel c belongs to sequence c % G, so that neighbouring slices
         stacked as channels share their draws. 0: every channel is a sequence of its own.
     """
@@ -71,6 +71,7 @@ class Augment:
 
     missing: float = 0.0
     missing_source: int = -1
+    missing_most: int = 1
     groups: int = 0
 
     def __post_init__(self) -> None:
@@ -150,7 +151,7 @@ class Augment:
             params["noise"] = intensity.sample_noise(k["noise"], groups, self.noise, self.p_degrade)
         if self.missing:
             params["missing"] = intensity.sample_missing(
-                k["missing"], groups, self.missing_source, self.missing
+                k["missing"], groups, self.missing_source, self.missing, self.missing_most
             )
         return params
 
@@ -238,6 +239,10 @@ class Augment:
         if self.missing and self.missing_source >= groups:
             raise ConfigError(
                 f"Augment.missing_source={self.missing_source}: there are {groups} sequences."
+            )
+        if self.missing and not 1 <= self.missing_most < max(groups, 2):
+            raise ConfigError(
+                f"Augment.missing_most={self.missing_most}: of {groups} sequences use 1 to {max(groups - 1, 1)}."
             )
         return groups
 

@@ -208,12 +208,14 @@ def noise(params: Params, rows: jax.Array) -> jax.Array:
     return rows + _fit(params["std"] * spread, rows) * white(params["seed"], rows.shape)
 
 
-def sample_missing(key: jax.Array, groups: int, source: int, p: float) -> Params:
-    """`on` [G] bool: with probability `p` one sequence, never the `source`, is lost."""
-    on, *score = random.uniform(key, (1 + groups,))
+def sample_missing(key: jax.Array, groups: int, source: int, p: float, most: int = 1) -> Params:
+    """`on` [G] bool: with probability `p`, 1 to `most` sequences, each number as likely, are lost; never the `source`."""
+    on, *score = random.uniform(key, (1 + groups + (most > 1),))
+    count = 1 + jnp.floor(score.pop() * most) if most > 1 else 1
     sequence = np.arange(groups)
     score = jnp.where(sequence == source, -1.0, jnp.stack(score))
-    return {"on": (sequence == score.argmax()) & (sequence != source) & (on < p)}
+    rank = (score[None, :] > score[:, None]).sum(1)  # 0 of the highest
+    return {"on": (rank < count) & (sequence != source) & (on < p)}
 
 
 def missing(params: Params, rows: jax.Array, source: int) -> jax.Array:

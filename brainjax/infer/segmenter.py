@@ -35,6 +35,13 @@ class Segmenter(Model):
         Raises:
             DataError: wrong number of axes or channels, or values that are not finite.
         """
+        mask = self.probabilities(volume) >= self.predictor.options.threshold
+        if clean:
+            mask = self.clean(mask)
+        return mask if mask.shape[-1] > 1 else mask[..., 0]
+
+    def probabilities(self, volume: np.ndarray) -> np.ndarray:
+        """[.. K] float32, of a volume and with the errors as of a call."""
         volume = self._checked(np.asarray(volume))
         classes = self.facts["classes"]
         rows = volume if self.rank == 2 else volume[None]
@@ -47,13 +54,14 @@ class Segmenter(Model):
             position=np.arange(count, dtype=np.int32),
             groups=("volume",),
         )
-        mask = self.predictor.masks(self.variables, self.source(dataset), np.arange(count))
-        mask = mask if self.rank == 2 else mask[0]
-        if clean:
-            cleanup = self.predictor.options.postprocess()
-            cleanup = dataclasses.replace(cleanup, per_slice=self.rank == 2)
-            mask = np.stack([cleanup(mask[..., k]) for k in range(len(classes))], -1)
-        return mask if len(classes) > 1 else mask[..., 0]
+        found = self.predictor.probabilities(self.variables, self.source(dataset), np.arange(count))
+        return found if self.rank == 2 else found[0]
+
+    def clean(self, mask: np.ndarray) -> np.ndarray:
+        """A mask [.. K] bool after the model's 3D clean-up, class by class."""
+        cleanup = self.predictor.options.postprocess()
+        cleanup = dataclasses.replace(cleanup, per_slice=self.rank == 2)
+        return np.stack([cleanup(mask[..., k]) for k in range(mask.shape[-1])], -1)
 
     def _checked(self, volume: np.ndarray) -> np.ndarray:
         channels = self.facts["channels"]

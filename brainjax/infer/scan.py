@@ -1,0 +1,216 @@
+"""One patient's scan as it comes: a file, a DICOM series, or a folder with a file for each contrast, on one grid."""
+
+import dataclasses
+import pathlib
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from brainjax.datasets import brats
+from brainjax.datasets.volumes import ENDINGS, stem
+from brainjax.io import Grid, Volume, read_volume
+from brainjax.io.dicom import ENDINGS as DICOM_ENDINGS
+from brainjax.preprocess.grid import resample
+from brainjax.types import DataError
+
+CONTRASTS = brats.INFO.channels  # t1, t1ce, t2, flair
+UNKNOWN = "unknown"  # contrast of a lone scan whose name does not say
+_KNOWN = {word: contrast for contrast in CONTRASTS for word in brats.WORDS[contrast]}
+_NO_SCAN = {
+    "seg",
+    "mask",
+    "label",
+    "labels",
+    "brainmask",
+    "otmulticlass",
+    "probability",
+    "uncertainty",
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scan:
+    """What was measured of one head.
+
+    Attributes:
+        name: for titles and the names of files.
+        volumes: contrast (`CONTRASTS`, or `UNKNOWN` for a lone scan) -> [X Y Z], all on the grid of the first.
+        notes: what had to be decided when it was read.
+    """
+
+    name: str
+    volumes: dict[str, Volume]
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raises DataError where there is no volume, or one is not [X Y Z] on the grid of the first."""
+        if not self.volumes:
+            raise DataError(f"{self.name}: there is no scan in it")
+        for contrast, volume in self.volumes.items():
+            if volume.data.ndim != 3 or not volume.grid.matches(self.grid):
+                raise DataError(
+                    f"{self.name}: {contrast} is {volume.data.shape}, not on the grid of the first, {self.grid.shape}; "
+                    f"bring both together with brainjax.infer.scan.read_scan"
+                )
+
+    @property
+    def first(self) -> Volume:
+        """The volume whose grid and header the results get."""
+        return next(iter(self.volumes.values()))
+
+    @property
+    def grid(self) -> Grid:
+        """Where the voxels are."""
+        return self.first.grid
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Voxel size in mm."""
+        return self.first.spacing
+
+    def prefer(self, *contrasts: str) -> tuple[str, Volume]:
+        """The first of `contrasts` that there is, or else whatever comes first; with its name."""
+        for contrast in contrasts:
+            if contrast in self.volumes:
+                return contrast, self.volumes[contrast]
+        return next(iter(self.volumes.items()))
+
+
+def read_scan(
+    path: str | pathlib.Path | None = None,
+    *,
+    contrasts: Mapping[str, str | pathlib.Path] | None = None,
+    name: str = "",
+) -> Scan:
+    """Reads a scan.
+
+    Args:
+        path: a volume file; a folder with one scan, that is one volume, a file for each contrast (see `find_scans`), or
+            one DICOM series.
+        contrasts: instead of `path`, the file of each contrast.
+        name: of the scan; otherwise taken from the path.
+
+    Raises:
+        DataError: nothing to read, two files of one contrast, several scans, or a file that is damaged.
+    """
+    if contrasts is None:
+        found = find_scans(path)
+        if len(found) > 1:
+            names = ", ".join(one.name for one in found[:5])
+            raise DataError(f"{path}: holds {len(found)} scans ({names}); name one of them")
+        name, contrasts = name or found[0].name, found[0].contrasts
+    volumes, notes = {}, []
+    for contrast, file in contrasts.items():
+        volume = _single(read_volume(file), file)
+        notes += [f"{contrast}: {note}" for note in volume.notes]
+        if volumes:
+            grid = next(iter(volumes.values())).grid
+            if not volume.grid.matches(grid):
+                notes.append(f"{contrast} was resampled to the grid of {next(iter(volumes))}")
+                volume = resample(volume, grid)
+        volumes[contrast] = volume
+    first = pathlib.Path(next(iter(contrasts.values())))
+    return Scan(name or stem(first) or first.name, volumes, tuple(notes))
+
+
+class Files(NamedTuple):
+    """A scan that has not been read yet.
+
+    Attributes:
+        name: of the scan.
+        contrasts: contrast -> its file, or the folder of its DICOM series.
+    """
+
+    name: str
+    contrasts: dict[str, pathlib.Path]
+
+
+def find_scans(path: str | pathlib.Path) -> list[Files]:
+    """The scans at a place, in order of their paths; no file is opened but to see whether it is DICOM.
+
+    Files of one folder whose names differ in a word for a contrast at either end are one scan: `t1` or `t1n`, `t1ce`,
+    `t1c` or `t1gd`, `t2` or `t2w`, `flair` or `t2f`. Any other file is one by itself; masks and labels are none. A
+    tree without volumes is searched for folders with DICOM files, each one scan.
+
+    Raises:
+        DataError: no such path, no scan there, or a second file of a contrast.
+    """
+    path = pathlib.Path(path)
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder; check the path")
+    if path.is_file():
+        return [Files(stem(path) or path.name, {contrast_of(path): path})]
+    files = [p for p in sorted(path.rglob("*")) if stem(p) and p.is_file()]
+    folders: dict[pathlib.Path, list[pathlib.Path]] = {}
+    for file in files:
+        if not set(_words(file)) & _NO_SCAN:
+            folders.setdefault(file.parent, []).append(file)
+    found = [one for folder, inside in folders.items() for one in _in_folder(folder, inside)]
+    if not folders:
+        series = [d for d in (path, *sorted(path.rglob("*"))) if d.is_dir() and _is_dicom(d)]
+        found = [Files(d.resolve().name, {UNKNOWN: d}) for d in series]
+    if not found:
+        raise DataError(f"{path}: holds no scan: no {', '.join(ENDINGS)}, and no DICOM files")
+    return found
+
+
+def contrast_of(path: str | pathlib.Path) -> str:
+    """The contrast that a file's name tells by its last or first word, else `UNKNOWN`."""
+    words = _words(path)
+    return _KNOWN.get(words[-1]) or _KNOWN.get(words[0], UNKNOWN)
+
+
+def _words(path: str | pathlib.Path) -> list[str]:
+    return re.split(r"[-_. ]", stem(path).lower())
+
+
+def _in_folder(folder: pathlib.Path, files: list[pathlib.Path]) -> list[Files]:
+    groups: dict[tuple[str, ...], dict[str, pathlib.Path]] = {}
+    for file in files:
+        contrast, words = contrast_of(file), _words(file)
+        if contrast == UNKNOWN:
+            groups[tuple(words)] = {UNKNOWN: file}
+            continue
+        rest = tuple(words[:-1] if words[-1] in _KNOWN else words[1:])
+        group = groups.setdefault(rest, {})
+        if contrast in group:
+            raise DataError(
+                f"{file}: is a second {contrast} beside {group[contrast].name}; keep one of the two in the folder"
+            )
+        group[contrast] = file
+    made = []
+    for group in groups.values():
+        ordered = {c: group[c] for c in (*CONTRASTS, UNKNOWN) if c in group}
+        only = len(groups) == 1 and len(ordered) > 1
+        first = next(iter(ordered.values()))
+        made.append(Files(folder.resolve().name if only else _shared(first, ordered), ordered))
+    return made
+
+
+def _shared(first: pathlib.Path, files: Mapping[str, pathlib.Path]) -> str:
+    """A lone file's whole name; of several, what remains of the first's without the word for its contrast."""
+    if len(files) == 1:
+        return stem(first)
+    words = _words(first)
+    if words[-1] in _KNOWN:
+        return stem(first)[: -len(words[-1]) - 1] or stem(first)
+    return stem(first)[len(words[0]) + 1 :] or stem(first)
+
+
+def _is_dicom(folder: pathlib.Path) -> bool:
+    for file in sorted(folder.iterdir()):
+        if file.is_file() and not file.name.startswith("."):
+            if file.suffix.lower() in DICOM_ENDINGS:
+                return True
+            with file.open("rb") as stream:
+                return stream.read(132)[128:] == b"DICM"  # of the first file: one look a folder
+    return False
+
+
+def _single(volume: Volume, file: str | pathlib.Path) -> Volume:
+    if volume.data.ndim == 3:
+        return volume
+    count = volume.data.shape[3]
+    raise DataError(
+        f"{file}: holds {count} volumes in one file; split it into a file for each contrast, such as case_t1.nii.gz"
+    )

@@ -1,0 +1,154 @@
+"""The linked pipeline: every stage's result on the scan's grid, and none of them stops the others."""
+
+import json
+import types
+
+import numpy as np
+import phantom
+import pytest
+
+from brainjax.infer import pipeline as module
+from brainjax.infer.pipeline import Pipeline
+from brainjax.infer.scan import UNKNOWN, Scan
+from brainjax.io import write_volume
+from brainjax.preprocess.grid import resample
+from brainjax.types import CheckpointError, DataError
+
+FACTS = {"task": "strip", "licence": "none"}
+
+
+class FakeStripper:
+    """Knows where the phantom's brain is, in any scan of it."""
+
+    facts = FACTS
+
+    def __init__(self):
+        self.seen = []
+
+    def find(self, volume):
+        self.seen.append(volume)
+        at = volume.grid
+        mask = phantom.ball(at.affine, at.shape, phantom.CENTRE, phantom.BRAIN)
+        return types.SimpleNamespace(mask=volume.with_data(mask.astype(np.uint8)))
+
+
+class Blind:
+    facts = FACTS
+
+    def find(self, volume):
+        return types.SimpleNamespace(mask=volume.with_data(np.zeros(volume.data.shape, np.uint8)))
+
+
+@pytest.fixture
+def voted(monkeypatch):
+    """A vote that says what it is told to."""
+    said = types.SimpleNamespace(
+        answer="glioma_tumor",
+        probabilities={"glioma_tumor": 0.9, "no_tumor": 0.1},
+        pictures={"axial": np.zeros((4, 8, 3), np.uint8)},
+        notes=(),
+        brain=None,
+    )
+
+    def vote(classifier, volume, brain):
+        said.brain = brain
+        return said
+
+    monkeypatch.setattr(module, "vote", vote)
+    return said
+
+
+@pytest.fixture(scope="module")
+def segmenter():
+    return phantom.segmenter()
+
+
+@pytest.fixture
+def pipeline(voted, segmenter):
+    classifier = types.SimpleNamespace(facts={"task": "classification"})
+    return Pipeline(
+        FakeStripper(),
+        classifier,
+        None,
+        segmenter,
+        {"strip": "a", "slices": "b", "volume": "", "segment": "c"},
+    )
+
+
+def test_all_stages_are_linked_and_on_the_grid_of_the_scan(pipeline, voted):
+    scan, told = phantom.head(orientation="LIA"), []
+    found = pipeline(scan, progress=lambda *at: told.append(at))
+    assert [s.status for s in found.stages] == ["done", "done", "skipped", "done", "done"]
+    assert told == [(name, share) for name in module.STAGES for share in (0.0, 1.0)]
+    for volume in (found.brain, found.tumour, found.probability, found.uncertainty):
+        assert volume.grid.matches(scan.grid)
+    assert voted.brain.data.sum() == found.brain.data.sum()
+    (lesion,) = found.lesions
+    np.testing.assert_allclose(lesion.centroid_mm, phantom.LESION, atol=1.5)
+    assert lesion.volume_ml == pytest.approx(4 / 3 * np.pi * phantom.RADIUS**3 / 1000, rel=0.15)
+    assert found.classes == {"slices": voted.probabilities}
+    assert found.answers == {"slices": "glioma_tumor"} and found.warnings == ()
+    assert found.stage("segment").facts["dataset"] == "phantom"
+    json.dumps(found.facts())
+
+
+def test_the_t1_is_stripped_and_a_lone_scan_gets_a_contrast(pipeline):
+    scan = phantom.head(("flair", "t1"))
+    pipeline(scan)
+    assert pipeline.stripper.seen[-1] is scan.volumes["t1"]
+    lone = pipeline(Scan("x", {UNKNOWN: phantom.head(("flair",)).first}))
+    assert list(lone.scan.volumes) == ["t1"]
+    assert any("contrast is not known" in line for line in lone.warnings)
+    assert lone.stage("segment").note.startswith("without t1ce, t2, flair")
+
+
+def test_a_scan_that_was_stripped_before_keeps_its_own_edge(pipeline):
+    scan = phantom.head(skull=False)
+    found = pipeline(scan)
+    assert "stripped before" in found.stage("strip").note
+    assert (found.brain.data == (scan.first.data != 0)).all()
+
+
+def test_a_given_mask_is_taken_on_any_grid(pipeline, tmp_path):
+    scan = phantom.head()
+    mask = phantom.ball(scan.grid.affine, scan.grid.shape, phantom.CENTRE, 30)
+    other = phantom.head(orientation="PSR", spacing=(2.0, 2.0, 2.0)).grid
+    moved = resample(scan.first.with_data(mask.astype(np.uint8)), other, order=0)
+    write_volume(tmp_path / "mask.nii.gz", moved)
+    found = pipeline(scan, brain=tmp_path / "mask.nii.gz")
+    assert found.stage("strip").status == "given" and not pipeline.stripper.seen
+    assert 2 * (found.brain.data * mask).sum() / (found.brain.data.sum() + mask.sum()) > 0.95
+    empty = scan.first.with_data(np.zeros(scan.grid.shape, np.uint8))
+    with pytest.raises(DataError, match="mask is empty"):
+        pipeline(scan, brain=empty)
+
+
+def test_a_stage_that_fails_is_told_and_stops_nothing(pipeline, voted):
+    pipeline.stripper = Blind()
+    found = pipeline(phantom.head())
+    assert found.stage("strip").status == "failed" and found.brain is None
+    assert found.stage("segment").status == "done" and voted.brain is None
+    assert any("no brain was found" in line for line in found.warnings)
+
+
+def test_stages_that_contradict_one_another_are_told(pipeline, voted):
+    voted.probabilities = {"glioma_tumor": 0.02, "no_tumor": 0.98}
+    assert any("disagree" in line for line in pipeline(phantom.head()).warnings)
+    voted.probabilities = {"glioma_tumor": 0.98, "no_tumor": 0.02}
+    no_lesion = phantom.head(("t1", "t2"))
+    assert any("no tumour was segmented" in line for line in pipeline(no_lesion).warnings)
+
+
+def test_nothing_but_a_scan_is_an_answer_too():
+    found = Pipeline()(phantom.head(("t1",)))
+    assert {s.status for s in found.stages} == {"skipped"}
+    assert found.tumour is None and found.lesions == ()
+
+
+def test_models_that_are_not_there_are_told():
+    with pytest.raises(TypeError, match="no such stage: stripper"):
+        Pipeline.load(stripper="x")
+    with pytest.raises(CheckpointError, match="no released model"):
+        Pipeline.load(strip="missing", slices="", volume="", segment="")
+    only = Pipeline.load(slices="", volume="", segment="")
+    assert only.stripper is not None and only.segmenter is None

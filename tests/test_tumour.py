@@ -1,0 +1,74 @@
+"""Segmentation of whichever contrasts there are, on the grid of the scan."""
+
+import numpy as np
+import phantom
+import pytest
+
+from brainjax.infer import tumour
+from brainjax.infer.scan import Scan
+from brainjax.io import Volume
+from brainjax.types import DataError
+
+
+@pytest.fixture(scope="module")
+def model():
+    return phantom.segmenter()
+
+
+def dice(a, b):
+    return 2 * (a & b).sum() / (a.sum() + b.sum())
+
+
+def brain_of(scan):
+    return phantom.ball(scan.grid.affine, scan.grid.shape, phantom.CENTRE, phantom.BRAIN)
+
+
+@pytest.mark.parametrize(
+    "orientation, spacing", [("RAS", (3, 3, 3)), ("LIA", (3, 3, 3)), ("PSL", (2, 4, 3))]
+)
+def test_labels_come_back_on_the_grid_of_the_scan(model, orientation, spacing):
+    scan = phantom.head(orientation=orientation, spacing=spacing)
+    found = tumour.segment(model, scan, brain_of(scan))
+    assert found.regional and not found.missing
+    for volume in (found.labels, found.probability, found.uncertainty):
+        assert volume.grid.matches(scan.grid)
+    whole = phantom.ball(scan.grid.affine, scan.grid.shape, phantom.LESION, phantom.RADIUS)
+    core = phantom.ball(scan.grid.affine, scan.grid.shape, phantom.LESION, phantom.RADIUS / 2)
+    assert dice(found.labels.data > 0, whole) > 0.85
+    assert dice(found.labels.data == 4, core) > 0.6
+    assert set(np.unique(found.labels.data)) == {0, 2, 4}
+    assert found.probability.data[whole].mean() > 0.8
+    assert found.uncertainty.data.max() < 0.05, "a network without context is its own mirror image"
+
+
+def test_what_is_missing_is_told_and_left_constant(model):
+    scan = phantom.head(("flair",))
+    found = tumour.segment(model, scan, brain_of(scan))
+    assert found.missing == ("t1", "t1ce", "t2")
+    assert set(np.unique(found.labels.data)) == {0, 2}
+
+
+def test_nothing_is_found_outside_the_brain(model):
+    scan = phantom.head()
+    half = brain_of(scan) & (np.arange(40) < 26)[:, None, None]
+    found = tumour.segment(model, scan, half)
+    assert found.labels.data.any() and not found.labels.data[~half].any()
+
+
+def test_values_of_any_scale_give_the_same_labels(model):
+    scan = phantom.head()
+    other = {
+        k: Volume(-4000 + 1e-3 * v.data.astype(np.float64), v.affine)
+        for k, v in scan.volumes.items()
+    }
+    once = tumour.segment(model, scan, brain_of(scan)).labels.data
+    again = tumour.segment(model, Scan("other", other), brain_of(scan)).labels.data
+    assert (once == again).mean() > 0.9999 and once.any()
+
+
+def test_a_constant_scan_and_foreign_contrasts(model):
+    flat = Scan("flat", {"flair": Volume(np.full((20, 20, 20), 7.0), np.diag([3.0, 3, 3, 1]))})
+    found = tumour.segment(model, flat, None)
+    assert not found.labels.data.any() and np.isfinite(found.probability.data).all()
+    with pytest.raises(DataError, match="none of the contrasts"):
+        tumour.segment(model, Scan("x", {"unknown": flat.first}), None)
