@@ -36,6 +36,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 SCANS = (".nii", ".nii.gz", ".mgh", ".mgz")
 _AT_ONCE = 64  # images held in memory in their own size
 _PICTURES = 16  # images in gradcam.png
+_SCANS_SHOWN = 4  # scans there: each may be as large as a file
 _LINES = 50  # images on the screen
 
 
@@ -69,24 +70,28 @@ def main(paths: list[str]) -> None:
     files, bad = find(paths, suffixes)
     names, parts, shown = [], [], []
     bar = tqdm(total=len(files), unit=noun, desc="classifying", delay=2, file=sys.stderr)
-    at_once = 1 if model.rank == 3 else _AT_ONCE
+    at_once, most = (1, _SCANS_SHOWN) if model.rank == 3 else (_AT_ONCE, _PICTURES)
     for first in range(0, len(files), at_once):
-        images = []
+        images, here = [], []
         for path in files[first : first + at_once]:
             bar.update()
             try:
                 images.append(read(path))
-                if model.rank == 3:
-                    model.dataset(images)  # what is no head is found here, by its file
-                    for line in unlike_scan(images[0]):
-                        print(f"warning: {path}: {line}", file=sys.stderr)
-                names.append(str(path))
+                here.append(str(path))
             except DataError as error:
-                del images[len(names) - sum(map(len, parts)) :]
-                bad.append(str(error) if str(path) in str(error) else f"{path}: {error}")
-        if images:
+                bad.append(str(error))
+        if not images:
+            continue
+        try:
             parts.append(model.probabilities(images))
-            shown += images[: _PICTURES - len(shown)]
+        except DataError as error:  # a scan, alone here, with nothing in it
+            bad.append(f"{here[0]}: {error}")
+            continue
+        if model.rank == 3:
+            for line in unlike_scan(images[0]):
+                print(f"warning: {here[0]}: {line}", file=sys.stderr)
+        names += here
+        shown += images[: most - len(shown)]
     bar.close()
     for line in bad:
         print(f"error: {line}", file=sys.stderr)

@@ -45,7 +45,7 @@ class SyntheticTumors:
         spacing: of these boxes, in mm.
     """
 
-    subjects: int = 320
+    subjects: int = 400
     seed: int = 0
     channel: str = "t1ce"
     size: int = 80

@@ -44,14 +44,15 @@ _LEVELS = 32
 
 
 def measures(picture: np.ndarray) -> dict[str, float]:
-    """Five numbers of a picture, cropped to the head as a classifier sees it.
+    """Five numbers of a picture, all but one of it cropped to the head as a classifier sees it.
 
     Args:
         picture: [H W], or [H W 3] or with transparency, uint8.
 
     Returns:
         - filled: share of pixels that are not black.
-        - smooth: correlation of neighbouring pixels, the smaller of both directions; 0 in a constant picture.
+        - smooth: correlation of neighbouring pixels of the whole picture, the smaller of both directions; 0 in a
+          constant one.
         - levels: entropy of the histogram of 32 bins, in bits.
         - bright: 99th percentile of the grey levels.
         - clipped: share of white pixels.
@@ -64,12 +65,17 @@ def measures(picture: np.ndarray) -> dict[str, float]:
         raise DataError(
             f"image has shape {picture.shape} and type {picture.dtype}; give [height, width] or [height, width, 3] uint8"
         )
-    grey = as_input(to_grey(picture), size=_SIZE)[..., 0].astype(np.float64)
+    whole = to_grey(picture)
+    grey = as_input(whole, size=_SIZE)[..., 0]
+    # Never of what was enlarged: there noise is smooth.
+    plain = as_input(whole, size=min(_SIZE, *whole.shape), crop=False)[..., 0].astype(np.float64)
     share = np.histogram(grey, _BINS, (0, 256))[0] / grey.size
     share = share[share > 0]
     return {
         "filled": float((grey >= _BLACK).mean()),
-        "smooth": min(_correlation(grey[1:], grey[:-1]), _correlation(grey[:, 1:], grey[:, :-1])),
+        "smooth": min(
+            _correlation(plain[1:], plain[:-1]), _correlation(plain[:, 1:], plain[:, :-1])
+        ),
         "levels": float(-(share * np.log2(share)).sum()),
         "bright": float(np.percentile(grey, 99)),
         "clipped": float((grey >= _WHITE).mean()),
@@ -127,6 +133,8 @@ def unlike_scan(volume: Volume) -> tuple[str, ...]:
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    if not a.size:
+        return 0.0
     a, b = a - a.mean(), b - b.mean()
     scale = np.sqrt((a * a).sum() * (b * b).sum())
     return float((a * b).sum() / scale) if scale > 0 else 0.0

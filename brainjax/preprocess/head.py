@@ -8,14 +8,16 @@ from brainjax.preprocess.box import Box
 from brainjax.preprocess.conform import Undo, conform
 from brainjax.types import DataError
 
+_UPPER = 130.0  # mm from the top of the head that are head and not neck
 _HEIGHT = 75.0  # mm from the top of the head to the brain's middle, in adults
+_LOOK = 3.0  # mm between the voxels looked at for it
 _AIR, _BRIGHT = 2.0, 98.0  # percentiles: the level of air, and one that few voxels exceed
 _HEAD = 0.15  # of the way from one to the other; above is head
 LOW, HIGH = 0.2, 99.5  # percentiles of a box that become black and white
 
 
 def likely_centres(
-    image: np.ndarray, spacing: float, threshold: float | None = None
+    image: np.ndarray, spacing: float, threshold: float | None = None, step: int = 2
 ) -> list[np.ndarray]:
     """Where a brain's middle may be, likeliest first, in voxels of an RAS+ image.
 
@@ -23,17 +25,18 @@ def likely_centres(
         image: [X Y Z] float32.
         spacing: mm, of all axes.
         threshold: above it is head; None for Otsu's.
+        step: every so many voxels are looked at.
     """
-    small = image[::2, ::2, ::2]
+    small = image[::step, ::step, ::step]
     level = _otsu(small) if threshold is None else threshold
     head = ndimage.binary_opening(small > level, iterations=1)
     middle = (np.array(image.shape) - 1) / 2
     if not head.any():
         return [middle]
     height = np.flatnonzero(head.sum((0, 1)) > 0.1 * head.sum((0, 1)).max())
-    top = 2.0 * height[-1]
-    upper = head[:, :, max(0, int(height[-1] - 65 / spacing)) :]
-    across = 2.0 * np.array(ndimage.center_of_mass(upper)[:2])
+    top = float(step) * height[-1]
+    upper = head[:, :, max(0, int(height[-1] - _UPPER / (step * spacing))) :]
+    across = float(step) * np.array(ndimage.center_of_mass(upper)[:2])
     centres = [np.array([*across, top - drop / spacing]) for drop in (_HEIGHT, 45.0, 110.0)]
     return [*centres, middle]
 
@@ -79,7 +82,8 @@ def middle(image: np.ndarray, spacing: float) -> np.ndarray:
     """
     # Otsu's threshold may lie above the brain where a tumour is much brighter than that.
     air, bright = np.percentile(image, (_AIR, _BRIGHT))
-    centre = likely_centres(image, spacing, float(air + _HEAD * (bright - air)))[0]
+    step = max(1, round(_LOOK / spacing))
+    centre = likely_centres(image, spacing, float(air + _HEAD * (bright - air)), step)[0]
     # A scan that ends within the head has its middle nowhere else than in itself.
     return np.clip(centre, 0, np.array(image.shape) - 1)
 
