@@ -3,7 +3,6 @@
 import argparse
 import collections
 import json
-import os
 import pathlib
 import sys
 import time
@@ -11,7 +10,6 @@ from typing import Any
 
 from brainjax.types import ConfigError, DataError
 
-DONE = "measurements.json"  # written last: its presence says that a scan is finished
 _CONTRASTS = ("t1", "t1ce", "t2", "flair")
 _HELP = """\
 Finds the brain, says which tumour there may be, outlines and measures it, and writes a report you can open anywhere.
@@ -74,12 +72,15 @@ def run(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from brainjax.infer.pipeline import Pipeline
+    from brainjax.report import analysis_files, files
 
     begun = time.perf_counter()
     output = pathlib.Path(arguments.output)
     jobs, failed = _jobs(arguments)
     output.mkdir(parents=True, exist_ok=True)
-    todo = [job for job in jobs if arguments.overwrite or not (output / job.name / DONE).exists()]
+    todo = [
+        job for job in jobs if arguments.overwrite or not analysis_files.finished(output / job.name)
+    ]
     if len(todo) < len(jobs):
         print(
             f"{len(jobs) - len(todo)} scans are done already; --overwrite does them again",
@@ -97,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             tqdm.write(line)
     result = _summary(jobs, output, failed, time.perf_counter() - begun)
-    _write_text(output / "result.json", json.dumps(result, indent=2) + "\n")
+    files.write_text(output / "result.json", json.dumps(result, indent=2) + "\n")
     print(json.dumps(result))
     return 1 if failed else 0
 
@@ -168,7 +169,7 @@ def _analyze(pipeline: Any, job: Any, folder: pathlib.Path, mask: str | None) ->
 
     scan = read_scan(contrasts=job.contrasts, name=job.name)
     analysis = pipeline(scan, brain=mask)
-    analysis_files.write(folder, analysis, last=DONE)
+    analysis_files.write(folder, analysis)
     facts = analysis.facts()
     words = [f"{job.name}:"]
     if facts["brain_ml"] is not None:
@@ -186,10 +187,12 @@ def _summary(
     jobs: list[Any], output: pathlib.Path, failed: list[str], seconds: float
 ) -> dict[str, Any]:
     """`result.json`: what is finished, whenever it was."""
+    from brainjax.report import analysis_files
+
     scans = {}
     for job in jobs:
         try:
-            facts = json.loads((output / job.name / DONE).read_text())
+            facts = json.loads((output / job.name / analysis_files.DONE).read_text())
         except (OSError, ValueError):
             continue
         scans[job.name] = {k: facts[k] for k in ("brain_ml", "regions_ml", "classes", "warnings")}
@@ -202,13 +205,3 @@ def _summary(
         "failed": failed,
         "seconds": round(seconds, 1),
     }
-
-
-def _write_text(path: pathlib.Path, text: str) -> None:
-    """Whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

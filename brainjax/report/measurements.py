@@ -29,8 +29,8 @@ def write(directory: str | os.PathLike, analysis: Analysis) -> None:
     directory = pathlib.Path(directory)
     # Infinity and NaN are no JSON: better to fail here than in whatever reads it.
     text = json.dumps(analysis.facts(), indent=2, allow_nan=False) + "\n"
-    write_text(directory / JSON, text)
     write_text(directory / CSV, table(analysis))
+    write_text(directory / JSON, text)  # last: its presence says that both are there
 
 
 def table(analysis: Analysis) -> str:
