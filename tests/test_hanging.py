@@ -1,14 +1,18 @@
 """Slices as radiologists hang them, whatever way the file has its axes."""
 
+import base64
+import io
+
 import analyses
 import numpy as np
 import pytest
+from PIL import Image
 from volumes import CENTRE, CODES, make_grid
 
 from brainjax.infer.localize import contours
 from brainjax.io import Volume
 from brainjax.report.hanging import Hanging
-from brainjax.report.svg import path
+from brainjax.report.svg import data_uri, path
 
 
 @pytest.mark.parametrize("codes", CODES[::5])
@@ -71,6 +75,13 @@ def test_a_picture_has_one_plane():
     hanging = Hanging.of(analyses.flat())
     assert hanging.planes == (2,) and hanging.spread(2, 12) == [0]
     assert Hanging.of(analyses.flat((5, 5, 5))).planes == ()
+
+
+def test_large_pictures_are_reduced():
+    picture = np.zeros((300, 600, 3), np.uint8)
+    for pixels, size in ((None, (600, 300)), (200, (200, 100)), (900, (600, 300))):
+        stored = base64.b64decode(data_uri(picture, pixels).partition(",")[2])
+        assert Image.open(io.BytesIO(stored)).size == size
 
 
 def test_a_flat_or_broken_image_is_drawn_all_the_same():

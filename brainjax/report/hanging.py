@@ -16,6 +16,7 @@ from brainjax.report.overlay import grey, window
 PLANES = ("sagittal", "coronal", "axial")  # by the axis of RAS+ that they are across
 _MARGIN = 15  # mm around the brain: the skull is seen, the face mostly not
 _WORTH = 0.1  # of the largest slice of the brain
+_ABOVE = 0.12  # of the window, left for what is brighter than nearly all of the brain: fluid, what enhances
 _LEAST = 8  # voxels along both edges of a slice that is worth a look
 
 
@@ -42,14 +43,14 @@ class Hanging:
 
     @classmethod
     def of(cls, analysis: Analysis) -> "Hanging":
-        """Crops to the brain and the tumour with a margin; without either, nothing is cropped."""
+        """Crops to the brain, and the tumour, with a margin; without a brain nothing is cropped."""
         scan = analysis.scan
         turn = turn_to(scan.grid, "RAS")
         turned = turn.grid(scan.grid)
         found = [v.data > 0 for v in (analysis.brain, analysis.tumour) if v is not None]
         margin = tuple(int(np.ceil(_MARGIN / s)) for s in turned.spacing)
         box = Box((0, 0, 0), turned.shape, turned.shape)
-        if found:
+        if analysis.brain is not None and analysis.brain.data.any():
             box = bounding_box(turn.apply(np.logical_or.reduce(found)), margin)
         grid = box.grid(turned)
 
@@ -149,4 +150,5 @@ def _limits(image: np.ndarray, brain: np.ndarray | None) -> tuple[float, float]:
     if brain is not None:
         inside = image[::2, ::2, ::2][brain[::2, ::2, ::2]]
         high = window(inside)[1] if inside.size else high
+        high += _ABOVE * (high - low)
     return (low, high) if high > low else window(image)

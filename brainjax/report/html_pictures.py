@@ -21,6 +21,8 @@ from brainjax.report.words import REGION_NAMES, level, mm, percent
 _SLICES = 12  # of a mosaic
 _LESIONS = 3  # with pictures of their own
 _HEATS = 6
+_FINE = 400  # pixels along the longer edge of a lesion's slices
+_PICTURE = 720  # and of what the stages have drawn
 _MESH, _SIDES = 60, 120  # cubes along the longest edge, of what is turned and of the still pictures
 _GREY = (232, 224, 216)
 _GLASS, _VEIL = (
@@ -64,7 +66,8 @@ def tools(hanging: Hanging) -> Markup:
             tag("label", dot(paint), names[name], for_=name)
             for name, paint in overlays(hanging).items()
         ]
-        groups.append(_group("outlines", [*labels, tag("label", "filled", for_="fill")]))
+        filled = [tag("label", "filled", for_="fill")] if hanging.regions else []
+        groups.append(_group("outlines", labels + filled))
     return tag("div", groups, class_="tools")
 
 
@@ -212,7 +215,7 @@ def pictures(analysis: Analysis) -> Markup:
     made = [
         tag(
             "figure",
-            tag("img", src=data_uri(picture), alt=title, loading="lazy"),
+            tag("img", src=data_uri(picture, _PICTURE), alt=title, loading="lazy"),
             tag("figcaption", title),
             class_="picture",
         )
@@ -238,7 +241,9 @@ def _lesion(hanging: Hanging, lesion: Lesion) -> Markup:
         index = hanging.nearest(world)[axis]
         caption = f"{PLANES[axis]} · {level(axis, hanging.level(axis, index))}{words}"
         key = f"l{lesion.index}-{axis}"
-        figures.append(figure(hanging, axis, index, caption, key=key, diameters=lines))
+        figures.append(
+            figure(hanging, axis, index, caption, key=key, diameters=lines, pixels=_FINE)
+        )
     return tag(
         "div",
         tag("h3", f"Lesion {lesion.index}"),

@@ -64,9 +64,10 @@ label{cursor:pointer;border:1px solid var(--line);border-radius:999px;padding:3p
 .slice{margin:0;background:#000;border-radius:8px;overflow:hidden;cursor:zoom-in;align-self:stretch;display:flex;
 flex-direction:column;justify-content:center;position:relative}
 .slice svg{display:block;width:100%;height:auto;max-height:78vh}
-.slice figcaption,.side figcaption{position:absolute;left:8px;top:5px;color:#dfe3e8;font-size:11.5px;line-height:1.35;
-text-shadow:0 0 3px #000,0 0 3px #000;pointer-events:none}
-.slice .hung{position:absolute;left:6px;top:50%;transform:translateY(-50%);color:#9aa4b0;font-size:11px;text-shadow:0 0 3px #000}
+.slice figcaption,.side figcaption{position:absolute;left:4px;top:4px;color:#eef1f4;font-size:11.5px;line-height:1.35;
+background:rgba(0,0,0,.62);border-radius:4px;padding:1px 5px;pointer-events:none}
+.slice .hung{position:absolute;left:4px;top:50%;transform:translateY(-50%);color:#eef1f4;font-size:11px;background:rgba(0,0,0,.5);
+border-radius:4px;padding:0 3px;pointer-events:none}
 .slice.big{grid-column:1/-1;cursor:zoom-out}
 path,line{vector-effect:non-scaling-stroke}
 .o{fill:none;stroke-width:1.5;stroke-linejoin:round}.f{stroke:none;fill-rule:evenodd}.fills{opacity:.3}

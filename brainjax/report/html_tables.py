@@ -153,7 +153,8 @@ def classes(analysis: Analysis) -> Markup:
         for k, of in enumerate(ways.values()):
             p = float(of.get(name, 0.0))
             bar = tag("i", class_=f"way{k % 2}", style=f"width:{100 * min(max(p, 0), 1):.1f}%")
-            parts += [tag("div", bar, class_="track"), tag("div", percent(p), class_="n")]
+            known = percent(p) if name in of else "–"  # not one of this network's classes
+            parts += [tag("div", bar, class_="track"), tag("div", known, class_="n")]
     key = [
         tag("span", tag("span", class_=f"dot way{k % 2}"), WAYS.get(how, how))
         for k, how in enumerate(ways)

@@ -11,14 +11,18 @@ from brainjax.infer.localize import contours
 from brainjax.report.hanging import Hanging
 from brainjax.report.markup import Markup, tag
 
-_QUALITY = 82  # of JPEG: no step is seen in grey
+_QUALITY = 75  # of JPEG
+_PIXELS = 224  # along the longer edge of a slice in a mosaic; finer ones are reduced
 Segment = Sequence[tuple[float, float]]  # (row, column) of both ends
 
 
-def data_uri(picture: np.ndarray, quality: int = _QUALITY) -> str:
-    """[H W] or [H W 3] uint8 -> a JPEG to put in the page itself."""
-    out = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(picture)).save(out, "JPEG", quality=quality, optimize=True)
+def data_uri(picture: np.ndarray, pixels: int | None = None) -> str:
+    """[H W] or [H W 3] uint8 -> a JPEG to put in the page itself, with at most so many pixels along an edge."""
+    out, image = io.BytesIO(), Image.fromarray(np.ascontiguousarray(picture))
+    if pixels and max(image.size) > pixels:
+        scale = pixels / max(image.size)
+        image = image.resize([max(1, round(n * scale)) for n in image.size], Image.Resampling.BOX)
+    image.save(out, "JPEG", quality=_QUALITY, optimize=True)
     return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"
 
 
@@ -46,6 +50,7 @@ def figure(
     key: str,
     diameters: Sequence[Segment] = (),
     heat: np.ndarray | None = None,
+    pixels: int = _PIXELS,
     regions: Mapping[str, np.ndarray] | None = None,
 ) -> Markup:
     """A slice with every contrast in it, of which the page shows one, and the outlines of brain and regions.
@@ -57,16 +62,22 @@ def figure(
         key: an id that no other figure of the page has.
         diameters: lines to draw.
         heat: [H W 3] uint8, shown instead of the contrasts.
+        pixels: the most along the longer edge of a picture; outlines are as fine as the mask whatever it is.
         regions: name -> [x y z] bool; None for those of the analysis.
     """
     (rows, columns), (tall, wide) = hanging.size(axis), hanging.pixel(axis)
     height, width = rows * tall, columns * wide
     place = {"width": f"{width:.2f}", "height": f"{height:.2f}", "preserveAspectRatio": "none"}
     if heat is not None:
-        pictures = [tag("image", href=data_uri(heat), **place)]
+        pictures = [tag("image", href=data_uri(heat, pixels), **place)]
     else:
         pictures = [
-            tag("image", href=data_uri(hanging.picture(name, axis, index)), class_=f"k{k}", **place)
+            tag(
+                "image",
+                href=data_uri(hanging.picture(name, axis, index), pixels),
+                class_=f"k{k}",
+                **place,
+            )
             for k, name in enumerate(hanging.images)
         ]
     masks = {} if hanging.brain is None else {"brain": hanging.brain}
