@@ -139,6 +139,13 @@ def test_stages_that_contradict_one_another_are_told(pipeline, voted):
     assert any("no tumour was segmented" in line for line in pipeline(no_lesion).warnings)
 
 
+def test_the_answer_is_the_likeliest_class_and_the_rule_of_95_percent_is_told(pipeline, voted):
+    voted.probabilities = {"glioma_tumor": 0.2, "no_tumor": 0.8}
+    found = pipeline(phantom.head(("t1",)))
+    assert found.answers == {"slices": "no_tumor"}
+    assert "below 95%: glioma_tumor" in found.stage("slices").note
+
+
 def test_nothing_but_a_scan_is_an_answer_too():
     found = Pipeline()(phantom.head(("t1",)))
     assert {s.status for s in found.stages} == {"skipped"}
