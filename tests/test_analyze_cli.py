@@ -7,6 +7,7 @@ import nibabel as nib
 import numpy as np
 import phantom
 import pytest
+from PIL import Image
 
 from brainjax.cli import main
 from brainjax.infer import pipeline as module
@@ -47,7 +48,7 @@ def runs(monkeypatch, segmenter):
 
     def load(**models):
         seen.append(models)
-        return Seen(Knowing(), None, None, segmenter, module.MODELS)
+        return Seen(Knowing(), None, None, segmenter, names=module.MODELS)
 
     monkeypatch.setattr(module, "Pipeline", types.SimpleNamespace(load=load))
     return seen
@@ -138,3 +139,10 @@ def test_scans_of_one_name_get_folders_of_their_own(tmp_path, runs):
     assert main(["analyze", str(tmp_path), "-o", str(tmp_path / "out")]) == 0
     made = {p.name for p in (tmp_path / "out").iterdir() if p.is_dir()}
     assert made == {"one_same_flair", "two_same_flair"}
+
+
+def test_pictures_are_analysed_too(tmp_path, runs):
+    Image.fromarray(np.full((20, 20), 90, np.uint8)).save(tmp_path / "slice.png")
+    assert main(["analyze", str(tmp_path / "slice.png"), "-o", str(tmp_path / "out")]) == 0
+    made = {p.name for p in (tmp_path / "out" / "slice").iterdir()}
+    assert made == {"report.html", "overlay.png", "measurements.json", "measurements.csv"}

@@ -164,11 +164,14 @@ def _distinct(found: list[Any]) -> list[Any]:
 
 def _analyze(pipeline: Any, job: Any, folder: pathlib.Path, mask: str | None) -> str:
     """Does one scan; returns what to say of it."""
-    from brainjax.infer.scan import read_scan
+    from brainjax.infer.scan import PICTURE, read_scan
     from brainjax.report import analysis_files
 
-    scan = read_scan(contrasts=job.contrasts, name=job.name)
-    analysis = pipeline(scan, brain=mask)
+    if PICTURE in job.contrasts:
+        analysis = pipeline.picture(job.contrasts[PICTURE], name=job.name)
+    else:
+        scan = read_scan(contrasts=job.contrasts, name=job.name)
+        analysis = pipeline(scan, brain=mask)
     analysis_files.write(folder, analysis)
     facts = analysis.facts()
     words = [f"{job.name}:"]
