@@ -10,7 +10,7 @@ from PIL import Image
 
 from brainjax.infer import pipeline as module
 from brainjax.infer.pipeline import Pipeline
-from brainjax.infer.scan import UNKNOWN, Scan
+from brainjax.infer.scan import UNKNOWN, MissingContrast, Scan
 from brainjax.io import write_volume
 from brainjax.preprocess.grid import resample
 from brainjax.types import CheckpointError, DataError
@@ -130,6 +130,15 @@ def test_a_stage_that_fails_is_told_and_stops_nothing(pipeline, voted):
     assert found.stage("strip").status == "failed" and found.brain is None
     assert found.stage("segment").status == "done" and voted.brain is None
     assert any("no brain was found" in line for line in found.warnings)
+
+
+def test_a_stage_that_lacks_its_contrast_is_left_out(pipeline, monkeypatch):
+    lacking = MissingContrast("only t1")
+    monkeypatch.setattr(module.tumour, "segment", lambda *_: (_ for _ in ()).throw(lacking))
+    found = pipeline(phantom.head(("t1",)))
+    stage = found.stage("segment")
+    assert (stage.status, stage.note, stage.model) == ("skipped", "only t1", "")
+    assert found.stage("localize").status == "skipped" and found.warnings == ()
 
 
 def test_stages_that_contradict_one_another_are_told(pipeline, voted):

@@ -1,13 +1,14 @@
 """Segmentation of whichever contrasts there are, on the grid of the scan."""
 
+import types
+
 import numpy as np
 import phantom
 import pytest
 
-from brainjax.infer import tumour
-from brainjax.infer.scan import Scan
+from brainjax.infer import Inference, tumour
+from brainjax.infer.scan import MissingContrast, Scan
 from brainjax.io import Volume
-from brainjax.types import DataError
 
 
 @pytest.fixture(scope="module")
@@ -70,5 +71,45 @@ def test_a_constant_scan_and_foreign_contrasts(model):
     flat = Scan("flat", {"flair": Volume(np.full((20, 20, 20), 7.0), np.diag([3.0, 3, 3, 1]))})
     found = tumour.segment(model, flat, None)
     assert not found.labels.data.any() and np.isfinite(found.probability.data).all()
-    with pytest.raises(DataError, match="none of the contrasts"):
+    with pytest.raises(MissingContrast, match="none of the contrasts"):
         tumour.segment(model, Scan("x", {"unknown": flat.first}), None)
+
+
+class Slices:
+    """Sees a tumour where FLAIR is near the brightest of all; of slices, as `checkpoints/lgg_unet`."""
+
+    rank = 2
+    facts = {"channels": ["pre_contrast", "flair", "post_contrast"]}
+    predictor = types.SimpleNamespace(options=Inference(threshold=0.5))
+
+    def __init__(self):
+        self.seen = None
+
+    def probabilities(self, volume):
+        self.seen = volume
+        return (volume[..., 1:2] > 190).astype(np.float32)
+
+
+@pytest.mark.parametrize("orientation, spacing", [("RAS", (2, 2, 2)), ("LIA", (2, 3, 2))])
+def test_a_model_of_slices_sees_them_hung_and_answers_on_the_grid_of_the_scan(orientation, spacing):
+    scan, model = phantom.head(("flair", "t1ce"), orientation, spacing, skull=False), Slices()
+    found = tumour.segment(model, scan, brain_of(scan))
+    assert found.missing == ("t1",) and not found.regional
+    whole = phantom.ball(scan.grid.affine, scan.grid.shape, phantom.LESION, phantom.RADIUS)
+    assert dice(found.labels.data > 0, whole) > 0.8, "slices are 5 mm"
+    middle = model.seen[len(model.seen) // 2]
+    assert middle.shape == (256, 256, 3) and (middle[..., 0] == middle[..., 1]).all()
+    # The lesion is up and to the patient's right of the middle: it comes later, and left in the picture.
+    where = np.argwhere(model.seen[..., 2] > 215).mean(0)
+    assert where[0] > (len(model.seen) - 1) / 2 and where[2] < 127.5
+
+
+def test_a_stripped_scan_gets_a_rim_where_its_skull_was():
+    models = {}
+    for skull in (True, False):
+        scan, models[skull] = phantom.head(skull=skull), Slices()
+        tumour.segment(models[skull], scan, brain_of(scan))
+    edge = models[False].seen[len(models[False].seen) // 2]
+    assert edge[128, :, 1].max() >= 190 and edge[0, 0, 1] == 0
+    with pytest.raises(MissingContrast, match="FLAIR"):
+        tumour.segment(Slices(), phantom.head(("t1",)), None)

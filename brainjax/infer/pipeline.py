@@ -20,7 +20,7 @@ from scipy import ndimage
 from brainjax.infer import contrast, localize, picture, quality, released, tumour, unlike
 from brainjax.infer.analysis import Analysis, Stage
 from brainjax.infer.classifier import Classifier
-from brainjax.infer.scan import UNKNOWN, Scan, read_scan
+from brainjax.infer.scan import UNKNOWN, MissingContrast, Scan, read_scan
 from brainjax.infer.scan_classifier import ScanClassifier
 from brainjax.infer.segmenter import Segmenter
 from brainjax.infer.strip import Stripper
@@ -32,8 +32,8 @@ from brainjax.types import BrainjaxError, DataError
 MODELS = {
     "strip": "strip_unet",
     "slices": "tumor4_resnet",
-    "volume": "tumor4_volume",
-    "segment": "tumour_unet",
+    "volume": "",
+    "segment": "lgg_unet",
     "picture": "lgg_unet",
 }
 STAGES = ("strip", "slices", "volume", "segment", "localize")
@@ -234,6 +234,8 @@ class _Run:
         begun = time.perf_counter()
         try:
             status, note = work()
+        except MissingContrast as error:
+            status, note = "skipped", str(error)
         except BrainjaxError as error:
             status, note = "failed", str(error)
             self.warnings.append(f"{name} failed: {error}")

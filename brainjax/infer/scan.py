@@ -30,6 +30,10 @@ _NO_SCAN = {
 }
 
 
+class MissingContrast(DataError):
+    """A scan without the contrast that something needs."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scan:
     """What was measured of one head.

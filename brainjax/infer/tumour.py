@@ -1,16 +1,17 @@
 """The tumour in a scan of whichever contrasts there are: labels, probability and uncertainty on the scan's own grid."""
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
 
 from brainjax.datasets.regions import REGIONS, to_labels
-from brainjax.infer.scan import Scan
+from brainjax.infer import tumour_slices
+from brainjax.infer.scan import MissingContrast, Scan
 from brainjax.infer.segmenter import Segmenter
 from brainjax.io import Volume
 from brainjax.preprocess.box import bounding_box
 from brainjax.preprocess.conform import conform
-from brainjax.types import DataError
 
 _FAINTEST = 0.05  # of the range of a volume, so that no brain is taken for the air around it
 _ENDS = (0.1, 99.9)  # percentiles of the brain between which intensities are told apart
@@ -25,7 +26,7 @@ class Tumour(NamedTuple):
         regional: whether they are those of BraTS.
         probability: float32, of whole tumour (the model's first class).
         uncertainty: float32 in 0 to 1: how far the probabilities of the scan and its mirror image lie apart.
-        missing: contrasts the model knows and the scan has not.
+        missing: contrasts the model knows and the scan has not; for a model of slices FLAIR stands in for them.
     """
 
     labels: Volume
@@ -42,22 +43,30 @@ def segment(model: Segmenter, scan: Scan, brain: np.ndarray | None) -> Tumour:
     `augment.missing` have met it.
 
     Args:
-        model: of whole volumes, its channels named as contrasts are; without mirror averaging of its own.
+        model: of whole volumes, its channels named as contrasts are, or of slices (see `tumour_slices`); without mirror
+            averaging of its own.
         scan: at least one of its contrasts is a channel of the model.
         brain: [X Y Z] bool on the scan's grid; all else is made black, as in the training data. None where there is
             nothing but brain.
 
     Raises:
-        DataError: no contrast of the scan is one that the model knows.
+        MissingContrast: the model does not know any of the scan's, or needs another.
     """
+    inside = np.ones(scan.grid.shape, bool) if brain is None else brain
+    if model.rank == 2:
+        found, apart, missing = tumour_slices.probabilities(model, scan, inside)
+        clean = dataclasses.replace(model.predictor.options.postprocess(), per_slice=False)
+        mask = clean(found >= model.predictor.options.threshold)
+        volumes = (scan.first.with_data(x) for x in (mask.astype(np.uint8), found, apart))
+        labels, probability, uncertainty = volumes
+        return Tumour(labels, False, probability, uncertainty, missing)
     channels = tuple(model.facts["channels"])
     known = [c for c in channels if c in scan.volumes]
     if not known:
-        raise DataError(
-            f"{scan.name}: {', '.join(scan.volumes)} is none of the contrasts that the model knows, {', '.join(channels)}; "
+        raise MissingContrast(
+            f"{', '.join(scan.volumes)} is none of the contrasts that the model knows, {', '.join(channels)}; "
             f"say which it is, as in --t1 FILE"
         )
-    inside = np.ones(scan.grid.shape, bool) if brain is None else brain
     box = bounding_box(inside, margin=_MARGIN)
     image = np.zeros((*box.size, len(channels)), np.float32)
     for k, contrast in enumerate(channels):

@@ -1,0 +1,95 @@
+"""A segmenter of slices, trained on whole heads, moved through a volume from bottom to top.
+
+What `checkpoints/lgg_unet` learned from: axial slices of some 5 mm, three sequences of which a missing one is replaced
+by FLAIR, and heads with their skulls. A scan that was stripped gets a bright rim in the place of its skull: the
+network takes brightness relative to the head, of which the skull is the brightest part.
+"""
+
+import numpy as np
+from scipy import ndimage
+
+from brainjax.infer.scan import MissingContrast, Scan
+from brainjax.infer.segmenter import Segmenter
+from brainjax.io import Volume
+from brainjax.preprocess.conform import conform
+
+CONTRASTS = {"pre_contrast": "t1", "flair": "flair", "post_contrast": "t1ce"}
+_PIXEL, _STEP = 0.9375, 5.0  # mm, of the training slices
+_SIDE = 256  # pixels of theirs; smaller slices get air around them
+_ENDS = (0.5, 99.8)  # percentiles of the brain between which intensities are told apart
+_DARK, _SPAN, _SKULL = (
+    20.0,
+    200.0,
+    200.0,
+)  # grey levels: of the darkest brain, from there to the brightest, of the rim
+_RIM = (5.0, 13.0)  # mm outside the brain
+_BARE = (
+    0.9  # share of black among the voxels about a brain, from which a scan is taken for stripped
+)
+
+
+def probabilities(
+    model: Segmenter, scan: Scan, brain: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """The tumour by slices.
+
+    Args:
+        model: of slices, its channels those of `CONTRASTS`.
+        scan: with FLAIR.
+        brain: [X Y Z] bool, on the scan's grid.
+
+    Returns:
+        Mean probability of the scan and its mirror image, and how far they lie apart, both [X Y Z] float32; and the
+        contrasts that FLAIR stands in for.
+
+    Raises:
+        MissingContrast: there is no FLAIR.
+    """
+    if "flair" not in scan.volumes:
+        raise MissingContrast(
+            f"the tumour is looked for in FLAIR, and there is only {', '.join(scan.volumes)}"
+        )
+    wanted = [CONTRASTS[channel] for channel in model.facts["channels"]]
+    missing = tuple(c for c in wanted if c not in scan.volumes)
+    rim = _rim(scan, brain)
+    image = np.empty((*scan.grid.shape, len(wanted)), np.float32)
+    for k, contrast in enumerate(wanted):
+        volume = scan.volumes.get(contrast, scan.volumes["flair"])
+        image[..., k] = _grey(volume.data, brain, rim)
+    working, undo = conform(
+        Volume(image, scan.grid.affine), (_PIXEL, _PIXEL, _STEP), multiple=1, fill=0.0
+    )
+    # Slices from below, the nose up and the patient's right on the left, as they were trained on.
+    slices = np.clip(working.data, 0, 255).astype(np.uint8).transpose(2, 1, 0, 3)[:, ::-1, ::-1]
+    height, width = slices.shape[1:3]
+    top, left = max(0, _SIDE - height) // 2, max(0, _SIDE - width) // 2
+    around = ((0, 0), (top, max(0, _SIDE - height) - top), (left, max(0, _SIDE - width) - left))
+    slices = np.pad(slices, (*around, (0, 0)))
+    views = [model.probabilities(slices), model.probabilities(slices[:, :, ::-1])[:, :, ::-1]]
+    found = np.stack([(views[0] + views[1]) / 2, np.abs(views[0] - views[1])], -1)[..., 0, :]
+    found = found[:, top : top + height, left : left + width][:, ::-1, ::-1].transpose(2, 1, 0, 3)
+    native = np.clip(undo(np.ascontiguousarray(found)), 0.0, 1.0)
+    native *= brain[..., None]
+    return native[..., 0], native[..., 1], missing
+
+
+def _rim(scan: Scan, brain: np.ndarray) -> np.ndarray | None:
+    """[X Y Z] bool, where a stripped scan's skull was; None of a scan that has its own."""
+    distance = ndimage.distance_transform_edt(~brain, sampling=scan.spacing)
+    rim = (distance > _RIM[0]) & (distance <= _RIM[1])
+    data = scan.volumes["flair"].data
+    black = data[rim] == data[0, 0, 0]
+    return rim if black.size and black.mean() > _BARE else None
+
+
+def _grey(data: np.ndarray, brain: np.ndarray, rim: np.ndarray | None) -> np.ndarray:
+    """[X Y Z] float32 in 0 to 255."""
+    values = data[brain].astype(np.float32)
+    low, high = np.percentile(values, _ENDS) if values.size else (0.0, 0.0)
+    if not high > low:
+        return np.zeros(data.shape, np.float32)
+    scaled = _DARK + _SPAN * (data.astype(np.float32) - low) / (high - low)
+    if rim is None:
+        return np.clip(scaled, 0.0, 255.0)
+    scaled = np.where(brain, np.clip(scaled, _DARK, _DARK + _SPAN), 0.0)
+    return np.where(rim, _SKULL, scaled).astype(np.float32)
