@@ -23,6 +23,7 @@ setup(
     package_dir={"brainjax.checkpoints": "checkpoints"},
     package_data={
         "brainjax.synth": ["*.npz"],
+        "brainjax.app": ["assets/*"],
         "brainjax.checkpoints": [f"*/{name}" for name in _RELEASE],
     },
     entry_points={"console_scripts": ["brainjax=brainjax.cli:main"]},
@@ -54,8 +55,11 @@ setup(
     extras_require={
         "cuda": ["jax[cuda13]>=0.10"],
         "dicom": ["pydicom>=3.0"],
-        "app": [],  # the viewer is still to come
+        "app": ["dash>=4.0", "plotly>=6.0"],
         "parity": ["torch>=2.6", "torchvision>=0.21", "keras>=3.8"],
-        "test": ["pytest>=8.0", "hypothesis>=6.100", "ruff~=0.17.5", "pydicom>=3.0"],
+        "test": [
+            *("pytest>=8.0", "hypothesis>=6.100", "ruff~=0.17.5", "pydicom>=3.0"),
+            *("dash>=4.0", "plotly>=6.0", "selenium>=4.20"),
+        ],
     },
 )

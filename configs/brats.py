@@ -42,11 +42,21 @@ def _small() -> ConfigDict:
 
 def _any() -> ConfigDict:
     """One network for whatever was scanned: sequences are lost in training as they are missing in clinics."""
-    config = base.volumes("brats_any", _small()).copy_and_resolve_references()
+    # As the stripper's: the network works at half the resolution and sees and gives every voxel.
+    network = spec(
+        UNet,
+        num_classes=3,
+        features=(32, 64, 96, 128),
+        patch=2,
+        norm="instance",
+        activation="leaky_relu",
+        upsample="linear",
+    )
+    config = base.volumes("brats_any", network).copy_and_resolve_references()
     with config.unlocked():
         config.data.update(subjects=200, size=112, slices=72, healthy=0.1)
         config.augment.update(
-            patch=(64, 64, 56),
+            patch=(64, 64, 64),
             missing=0.6,
             missing_most=3,
             gamma=0.5,
@@ -54,7 +64,7 @@ def _any() -> ConfigDict:
             p_intensity=0.5,
         )
         config.optimizer.learning_rate = 1.5e-3
-        config.train.update(steps=2500, ema=0.995, eval_every=2500, keep="last")
+        config.train.update(steps=1800, ema=0.995, eval_every=1800, keep="last")
     return config.lock()
 
 

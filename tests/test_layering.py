@@ -36,7 +36,8 @@ MAY_IMPORT = {
     "weights": BASE | {"models"},
     "report": BASE
     | {"config", "data", "datasets", "infer", "io", "metrics", "preprocess", "sweep"},
-    "cli": BASE | {"infer", "io", "report"},
+    "app": BASE | {"infer", "io", "preprocess", "report"},
+    "cli": BASE | {"app", "infer", "io", "report"},
     "__main__": {"cli"},
 }
 # Single files that know a little more than their room.
@@ -60,8 +61,12 @@ ONLY_IN = {
     "h5py": r"weights/keras_file\.py",
     "ml_collections": r"config\.py|override\.py|train/(recipe|trial)\.py",
     "tqdm": r"train/(loop|sweep)\.py|infer/evaluate\.py|datasets/.*|cli/.*",
-    "scipy": r"io/.*|preprocess/.*|infer/.*|datasets/.*|report/.*|metrics/(components|surface|lesion)\.py",
-    "skimage": r"infer/localize\.py|report/.*",
+    "scipy": r"io/.*|preprocess/.*|infer/.*|datasets/.*|report/.*|app/surface\.py|metrics/(components|surface|lesion)\.py",
+    "skimage": r"infer/localize\.py|report/.*|app/surface\.py",
+    "dash": r"app/.*",
+    "plotly": r"app/.*",
+    "flask": r"app/.*",
+    "werkzeug": r"app/.*",
     "torch": r"",
 }
 DEVICE_ROOMS = ("augment", "losses", "metrics", "models", "optim", "synth")

@@ -6,6 +6,7 @@ import types
 import numpy as np
 import phantom
 import pytest
+from PIL import Image
 
 from brainjax.infer import pipeline as module
 from brainjax.infer.pipeline import Pipeline
@@ -71,7 +72,7 @@ def pipeline(voted, segmenter):
         classifier,
         None,
         segmenter,
-        {"strip": "a", "slices": "b", "volume": "", "segment": "c"},
+        names={"strip": "a", "slices": "b", "volume": "", "segment": "c"},
     )
 
 
@@ -139,6 +140,13 @@ def test_stages_that_contradict_one_another_are_told(pipeline, voted):
     assert any("no tumour was segmented" in line for line in pipeline(no_lesion).warnings)
 
 
+def test_the_answer_is_the_likeliest_class_and_the_rule_of_95_percent_is_told(pipeline, voted):
+    voted.probabilities = {"glioma_tumor": 0.2, "no_tumor": 0.8}
+    found = pipeline(phantom.head(("t1",)))
+    assert found.answers == {"slices": "no_tumor"}
+    assert "below 95%: glioma_tumor" in found.stage("slices").note
+
+
 def test_nothing_but_a_scan_is_an_answer_too():
     found = Pipeline()(phantom.head(("t1",)))
     assert {s.status for s in found.stages} == {"skipped"}
@@ -148,7 +156,45 @@ def test_nothing_but_a_scan_is_an_answer_too():
 def test_models_that_are_not_there_are_told():
     with pytest.raises(TypeError, match="no such stage: stripper"):
         Pipeline.load(stripper="x")
+    none = dict.fromkeys(module.MODELS, "")
     with pytest.raises(CheckpointError, match="no released model"):
-        Pipeline.load(strip="missing", slices="", volume="", segment="")
-    only = Pipeline.load(slices="", volume="", segment="")
+        Pipeline.load(**none | {"strip": "missing"})
+    only = Pipeline.load(**none | {"strip": "strip_unet"})
     assert only.stripper is not None and only.segmenter is None
+
+
+def test_pictures_get_a_class_and_where_colours_are_sequences_a_mask(tmp_path):
+    grey = np.zeros((40, 30), np.uint8)
+    grey[5:15, 18:26] = 200  # above, on the patient's left
+    colour = np.stack([grey // 2, grey, grey // 3], -1)
+    Image.fromarray(colour).save(tmp_path / "x.png")
+
+    class Painter:
+        facts = {"task": "segmentation", "channels": ["pre", "flair", "post"]}
+        predictor = types.SimpleNamespace(options=types.SimpleNamespace(threshold=0.5))
+
+        def probabilities(self, volume):
+            return (volume[..., 1:2] > 100).astype(np.float32)
+
+        def clean(self, mask):
+            return mask
+
+    found = Pipeline(painter=Painter(), names={"picture": "p"}).picture(tmp_path / "x.png")
+    assert found.stage("segment").model == "p" and "green" in found.stage("segment").note
+    (lesion,) = found.lesions
+    assert lesion.centroid_mm == pytest.approx((7.5, 29.5, 0.0))  # to the left and to the front
+    assert any("pixels" in line for line in found.warnings)
+    plain = Pipeline(painter=Painter()).picture(np.stack([grey] * 3, -1))
+    assert plain.stage("segment").status == "skipped" and plain.tumour is None
+    with pytest.raises(DataError):
+        Pipeline().picture(tmp_path / "gone.png")
+
+
+def test_a_real_classifier_explains_a_picture():
+    grey = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
+    none = dict.fromkeys(module.MODELS, "")
+    found = Pipeline.load(**none | {"slices": "tumor4_resnet"}).picture(grey, name="noise")
+    assert sum(found.classes["slices"].values()) == pytest.approx(1, abs=1e-4)
+    (picture,) = found.pictures.values()
+    assert picture.dtype == np.uint8 and picture.ndim == 3
+    assert any("unlike" in line for line in found.warnings), "noise is no scan"

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 
 from brainjax import __version__
-from brainjax.cli import strip
+from brainjax.cli import analyze, strip, view
 from brainjax.types import BrainjaxError
 
-COMMANDS = (strip,)
+COMMANDS = (analyze, strip, view)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

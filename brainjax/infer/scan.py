@@ -15,6 +15,8 @@ from brainjax.types import DataError
 
 CONTRASTS = brats.INFO.channels  # t1, t1ce, t2, flair
 UNKNOWN = "unknown"  # contrast of a lone scan whose name does not say
+PICTURE = "picture"  # in the place of a contrast: no volume but a single image, see `brainjax.infer.picture`
+PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 _KNOWN = {word: contrast for contrast in CONTRASTS for word in brats.WORDS[contrast]}
 _NO_SCAN = {
     "seg",
@@ -99,6 +101,10 @@ def read_scan(
             names = ", ".join(one.name for one in found[:5])
             raise DataError(f"{path}: holds {len(found)} scans ({names}); name one of them")
         name, contrasts = name or found[0].name, found[0].contrasts
+    if PICTURE in contrasts:
+        raise DataError(
+            f"{contrasts[PICTURE]}: is a picture and no volume; give it to Pipeline.picture"
+        )
     volumes, notes = {}, []
     for contrast, file in contrasts.items():
         volume = _single(read_volume(file), file)
@@ -118,7 +124,7 @@ class Files(NamedTuple):
 
     Attributes:
         name: of the scan.
-        contrasts: contrast -> its file, or the folder of its DICOM series.
+        contrasts: contrast -> its file, or the folder of its DICOM series; `PICTURE` -> the file of a picture.
     """
 
     name: str
@@ -130,7 +136,7 @@ def find_scans(path: str | pathlib.Path) -> list[Files]:
 
     Files of one folder whose names differ in a word for a contrast at either end are one scan: `t1` or `t1n`, `t1ce`,
     `t1c` or `t1gd`, `t2` or `t2w`, `flair` or `t2f`. Any other file is one by itself; masks and labels are none. A
-    tree without volumes is searched for folders with DICOM files, each one scan.
+    tree without volumes is searched for folders with DICOM files, each one scan, and then for pictures.
 
     Raises:
         DataError: no such path, no scan there, or a second file of a contrast.
@@ -139,6 +145,8 @@ def find_scans(path: str | pathlib.Path) -> list[Files]:
     if not path.exists():
         raise DataError(f"{path}: no such file or folder; check the path")
     if path.is_file():
+        if path.suffix.lower() in PICTURES:
+            return [Files(path.stem, {PICTURE: path})]
         return [Files(stem(path) or path.name, {contrast_of(path): path})]
     files = [p for p in sorted(path.rglob("*")) if stem(p) and p.is_file()]
     folders: dict[pathlib.Path, list[pathlib.Path]] = {}
@@ -150,7 +158,12 @@ def find_scans(path: str | pathlib.Path) -> list[Files]:
         series = [d for d in (path, *sorted(path.rglob("*"))) if d.is_dir() and _is_dicom(d)]
         found = [Files(d.resolve().name, {UNKNOWN: d}) for d in series]
     if not found:
-        raise DataError(f"{path}: holds no scan: no {', '.join(ENDINGS)}, and no DICOM files")
+        pictures = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in PICTURES]
+        found = [Files(p.stem, {PICTURE: p}) for p in pictures if p.is_file()]
+    if not found:
+        raise DataError(
+            f"{path}: holds no scan: no {', '.join(ENDINGS)}, no DICOM files and no {', '.join(PICTURES)}"
+        )
     return found
 
 

@@ -6,5 +6,11 @@
     runs.py      run directories side by side
     run_report.py  which figures a run leaves in its directory
 
-Import the module that you need, `from brainjax.report import figures`: only `run_report` loads jax.
+and what the pipeline found in one scan:
+
+    html.py      the report, one file; its parts in html_*, slices in hanging and svg, 3D in surface, text in markup
+    localized.py   the lesions outlined, one PNG
+    measurements.py  numbers as JSON and CSV
+
+Import the module that you need, `from brainjax.report import figures`.
 """

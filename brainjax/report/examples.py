@@ -5,21 +5,18 @@ import textwrap
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib import colormaps
 from PIL import Image
 
 from brainjax.report import canvas
-from brainjax.report.overlay import grey
+from brainjax.report.overlay import grey, lit
 from brainjax.report.pictures import montage
 from brainjax.types import check_shape
 
 SIDE = 256  # pixels of the square that an image is fitted into
 WRONG = (213, 94, 0)  # `canvas.VERMILION`
-HEAT = "inferno"  # matplotlib's map from dark to bright, of even steps to every eye
 _LINE = 16  # pixels of a line of text
 _CHARACTER = 7.3  # pixels of a character, about
 _FRAME = 4  # pixels around a mistake
-_OPACITY = 0.7  # of a map where it is 1
 
 
 def predictions(
@@ -108,9 +105,7 @@ def gradcam(
     panels, texts = [], []
     for image, heat, text in zip(images, maps, titles, strict=True):
         plain = _rgb(image)
-        opacity = _OPACITY * heat[..., None]
-        lit = (1 - opacity) * plain + opacity * 255 * colormaps[HEAT](heat)[..., :3]
-        both = np.hstack([_fitted(plain), _fitted(lit.round().astype(np.uint8))])
+        both = np.hstack([_fitted(plain), _fitted(lit(plain, heat))])
         panels.append(_under_strip(both, lines))
         texts.append("\n".join(_cut(line, 2 * SIDE) for line in text.split("\n")))
     title = title or "Where the evidence for the class lies (Grad-CAM)"

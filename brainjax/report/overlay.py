@@ -6,31 +6,60 @@ magenta (prediction alone); agreement stays clear, so that the anatomy shows.
 """
 
 import numpy as np
+from matplotlib import colormaps
 
 from brainjax.types import check_shape
 
 TRUTH = (0, 224, 140)
 PREDICTION = (255, 64, 208)
 BOTH = (255, 232, 64)
+# Of regions: apart under every common colour blindness, also where the second lies inside the first.
+COLOURS = (
+    (86, 180, 233),
+    (240, 228, 66),
+    (213, 94, 0),
+    (0, 158, 115),
+    (204, 121, 167),
+    (0, 114, 178),
+)
+BRAIN = (120, 214, 190)  # its outline, beside those of regions
 TINT = 0.4  # opacity
+HEAT = "inferno"  # matplotlib's map from dark to bright, of even steps to every eye
+_HEAT_OPACITY = 0.7  # of a map where it is 1
 
 
-def grey(image: np.ndarray) -> np.ndarray:
-    """A slice of any scale as grey levels, from its 0.5th to its 99.5th percentile.
+def window(image: np.ndarray) -> tuple[float, float]:
+    """The 0.5th and the 99.5th percentile of a slice or volume of any scale: black and white.
+
+    Args:
+        image: numbers; those not finite do not count.
+
+    Returns:
+        The two, equal only for an image that is constant; of one without finite numbers 0 and 0.
+    """
+    image = np.asarray(image, np.float32)
+    values = image[np.isfinite(image)]
+    if not len(values):
+        return 0.0, 0.0
+    low, high = np.percentile(values, (0.5, 99.5))
+    if high <= low:  # a few bright pixels on a constant ground
+        low, high = values.min(), values.max()
+    return float(low), float(high)
+
+
+def grey(image: np.ndarray, limits: tuple[float, float] | None = None) -> np.ndarray:
+    """A slice of any scale as grey levels.
 
     Args:
         image: [H W] numbers; those not finite are black.
+        limits: black and white; None for the slice's own `window`.
 
     Returns:
         [H W] uint8; a constant image is black.
     """
     image = np.asarray(image, np.float32)
     finite = np.isfinite(image)
-    if not finite.any():
-        return np.zeros(image.shape, np.uint8)
-    low, high = np.percentile(image[finite], (0.5, 99.5))
-    if high <= low:  # a few bright pixels on a constant ground
-        low, high = image[finite].min(), image[finite].max()
+    low, high = window(image) if limits is None else limits
     shade = np.where(finite, image - low, 0) / max(high - low, 1e-12)
     return (np.clip(shade, 0, 1) * 255).round().astype(np.uint8)
 
@@ -77,6 +106,21 @@ def overlay(
     lines = contour(true), contour(predicted)
     out[lines[0]], out[lines[1]], out[lines[0] & lines[1]] = TRUTH, PREDICTION, BOTH
     return out.round().astype(np.uint8)
+
+
+def lit(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """A picture under a map: clear where the map is 0, bright where it is 1.
+
+    Args:
+        picture: [H W 3] uint8.
+        heat: [H W] in [0, 1].
+
+    Returns:
+        [H W 3] uint8.
+    """
+    opacity = _HEAT_OPACITY * heat[..., None]
+    mixed = (1 - opacity) * picture + opacity * 255 * colormaps[HEAT](heat)[..., :3]
+    return mixed.round().astype(np.uint8)
 
 
 def enlarge(image: np.ndarray, scale: int) -> np.ndarray:

@@ -9,18 +9,9 @@ import numpy as np
 
 from brainjax.data.source import Source
 from brainjax.report import canvas, figures
-from brainjax.report.overlay import contour, enlarge, grey
+from brainjax.report.overlay import COLOURS, contour, enlarge, grey
 from brainjax.report.pictures import ground_channel, montage
 
-# Apart under every common colour blindness, also where the second lies inside the first.
-COLOURS = (
-    (86, 180, 233),
-    (240, 228, 66),
-    (213, 94, 0),
-    (0, 158, 115),
-    (204, 121, 167),
-    (0, 114, 178),
-)
 _SCALE = 2  # contours thinner than a voxel
 _EXAMPLES = 5
 

@@ -38,7 +38,7 @@ opinion, not the truth.
 
 ## Training
 
-{steps} steps, heads a step: {batch_size}; loss `{loss}`, optimizer `{optimizer}`, learning rate {rate:g}. Every step drew new heads
+{steps} steps{init}, heads a step: {batch_size}; loss `{loss}`, optimizer `{optimizer}`, learning rate {rate:g}. Every step drew new heads
 from {n_maps} label maps: their pose, size and shape, any contrast or that of a real sequence, lesions, coil shading,
 thick slices, noise, fields of view that end early. No scan of anybody was used. All options are in `config.json`.
 
@@ -77,6 +77,9 @@ def strip_card(name: str, config: dict[str, Any], facts: dict[str, Any]) -> str:
         n_heads=len({row["case"] for row in facts["per_head"]}),
         rows="\n".join(rows),
         steps=facts["step"],
+        init=f" on top of the run in `{config['train']['init']}`"
+        if config["train"].get("init")
+        else "",
         batch_size=config["train"]["batch_size"],
         loss=config["loss"]["name"],
         optimizer=config["optimizer"]["name"],

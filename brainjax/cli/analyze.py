@@ -1,0 +1,210 @@
+"""`brainjax analyze`: scans in; masks, measurements and a report out, one folder a scan."""
+
+import argparse
+import collections
+import json
+import pathlib
+import sys
+import time
+from typing import Any
+
+from brainjax.types import ConfigError, DataError
+
+_CONTRASTS = ("t1", "t1ce", "t2", "flair")
+_HELP = """\
+Finds the brain, says which tumour there may be, outlines and measures it, and writes a report you can open anywhere.
+
+examples:
+  brainjax analyze head.nii.gz --output results
+  brainjax analyze BraTS-GLI-00001-000/ --output results       a folder with _t1, _t1ce, _t2, _flair (or -t1n ...)
+  brainjax analyze --t1ce a.nii.gz --flair b.nii.gz --output results
+  brainjax analyze cohort/ --output results                    every scan in a tree; run it again to go on
+
+For every scan, in results/NAME/, on the grid of its first file:
+  report.html          all there is to see, in one file, offline
+  brain_mask.nii.gz, tumour.nii.gz, probability.nii.gz, uncertainty.nii.gz
+  measurements.json, measurements.csv, overlay.png
+and results/result.json over all. Pictures (.jpg, .png, .tif) get classes and a heat map alone.
+A scan that cannot be read gets one line on stderr; the others are done, and the exit code is 1.
+Research use only."""
+
+
+def add(subparsers: argparse._SubParsersAction) -> None:
+    """Declares the command line."""
+    parser = subparsers.add_parser(
+        "analyze",
+        help="brain, tumour, measurements and report of a scan",
+        description=_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "paths", nargs="*", metavar="SCAN", help="a file, or a folder of one scan or of many"
+    )
+    parser.add_argument("--output", "-o", required=True, metavar="DIR", help="where the results go")
+    for contrast in _CONTRASTS:
+        parser.add_argument(
+            f"--{contrast}", metavar="FILE", help=f"the {contrast} of one scan, instead of SCAN"
+        )
+    parser.add_argument("--mask", metavar="FILE", help="a brain mask to use, of one scan")
+    parser.add_argument("--no-strip", action="store_true", help="take the scan as stripped already")
+    parser.add_argument(
+        "--skip",
+        action="append",
+        default=[],
+        choices=("slices", "volume", "segment"),
+        help="leave a stage out; may be given again",
+    )
+    for stage, what in (
+        ("strip", "skull stripping"),
+        ("slices", "classification by slices"),
+        ("volume", "classification of the volume"),
+        ("segment", "tumour segmentation"),
+    ):
+        parser.add_argument(
+            f"--{stage}-model", metavar="NAME", help=f"released model or folder for {what}"
+        )
+    parser.add_argument("--overwrite", action="store_true", help="do finished scans again")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Analyses every scan; returns the exit code."""
+    from tqdm import tqdm
+
+    from brainjax.infer.pipeline import Pipeline
+    from brainjax.report import analysis_files, files
+
+    begun = time.perf_counter()
+    output = pathlib.Path(arguments.output)
+    jobs, failed = _jobs(arguments)
+    output.mkdir(parents=True, exist_ok=True)
+    todo = [
+        job for job in jobs if arguments.overwrite or not analysis_files.finished(output / job.name)
+    ]
+    if len(todo) < len(jobs):
+        print(
+            f"{len(jobs) - len(todo)} scans are done already; --overwrite does them again",
+            file=sys.stderr,
+        )
+    if todo:
+        pipeline = Pipeline.load(**_models(arguments))
+    bar = tqdm(todo, unit="scan", disable=len(todo) < 2, file=sys.stderr)
+    for job in bar:
+        try:
+            line = _analyze(pipeline, job, output / job.name, arguments.mask)
+        except (DataError, OSError) as error:
+            failed.append(f"{job.name}: {error}")
+            tqdm.write(f"error: {error}", file=sys.stderr)
+        else:
+            tqdm.write(line)
+    result = _summary(jobs, output, failed, time.perf_counter() - begun)
+    files.write_text(output / "result.json", json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result))
+    return 1 if failed else 0
+
+
+def _models(arguments: argparse.Namespace) -> dict[str, str]:
+    chosen = {
+        stage: getattr(arguments, f"{stage}_model")
+        for stage in ("strip", "slices", "volume", "segment")
+    }
+    models = {stage: name for stage, name in chosen.items() if name}
+    models |= dict.fromkeys(arguments.skip, "")
+    if arguments.no_strip or arguments.mask:
+        models["strip"] = ""
+    return models
+
+
+def _jobs(arguments: argparse.Namespace) -> tuple[list[Any], list[str]]:
+    """The scans, each with a name of its own, and what is wrong with the rest of the paths.
+
+    Raises:
+        ConfigError: paths and options do not fit together.
+        DataError: there is nothing to analyse.
+    """
+    from brainjax.infer.scan import Files, find_scans
+
+    named = {c: pathlib.Path(getattr(arguments, c)) for c in _CONTRASTS if getattr(arguments, c)}
+    if bool(named) == bool(arguments.paths):
+        raise ConfigError("name scans, or the files of one scan's contrasts as in --t1 FILE")
+    if named:
+        first = next(iter(named.values()))
+        missing = [str(p) for p in named.values() if not p.exists()]
+        if missing:
+            raise DataError(f"{missing[0]}: no such file; check the path")
+        return [Files(find_scans(first)[0].name, named)], []
+    found, failed = [], []
+    for path in arguments.paths:
+        try:
+            found += find_scans(path)
+        except DataError as error:
+            failed.append(str(error))
+            print(f"error: {error}", file=sys.stderr)
+    if arguments.mask and len(found) != 1:
+        raise ConfigError(f"--mask is of one scan; there are {len(found)}")
+    return _distinct(found), failed
+
+
+def _distinct(found: list[Any]) -> list[Any]:
+    """The scans with the folder before the name, or a number after it, where several have the same."""
+    counts = collections.Counter(one.name for one in found)
+    made, used = [], set()
+    for one in found:
+        name = one.name
+        if counts[name] > 1:
+            first = next(iter(one.contrasts.values()))
+            name = f"{first.resolve().parent.name}_{name}"
+        final, number = name, 2
+        while final in used:
+            final, number = f"{name}_{number}", number + 1
+        used.add(final)
+        made.append(one._replace(name=final))
+    return made
+
+
+def _analyze(pipeline: Any, job: Any, folder: pathlib.Path, mask: str | None) -> str:
+    """Does one scan; returns what to say of it."""
+    from brainjax.infer.scan import PICTURE, read_scan
+    from brainjax.report import analysis_files
+
+    if PICTURE in job.contrasts:
+        analysis = pipeline.picture(job.contrasts[PICTURE], name=job.name)
+    else:
+        scan = read_scan(contrasts=job.contrasts, name=job.name)
+        analysis = pipeline(scan, brain=mask)
+    analysis_files.write(folder, analysis)
+    facts = analysis.facts()
+    words = [f"{job.name}:"]
+    if facts["brain_ml"] is not None:
+        words.append(f"brain {facts['brain_ml']:.0f} ml,")
+    for how, classes in facts["classes"].items():
+        best = max(classes, key=classes.get)
+        words.append(f"{best} {classes[best]:.2f} by {how},")
+    if facts["regions_ml"]:
+        words.append(f"tumour {facts['regions_ml']['WT']:.1f} ml in {len(facts['lesions'])} parts,")
+    warnings = f"{len(facts['warnings'])} warnings, " if facts["warnings"] else ""
+    return " ".join(words) + f" {warnings}{facts['seconds']:.1f} s"
+
+
+def _summary(
+    jobs: list[Any], output: pathlib.Path, failed: list[str], seconds: float
+) -> dict[str, Any]:
+    """`result.json`: what is finished, whenever it was."""
+    from brainjax.report import analysis_files
+
+    scans = {}
+    for job in jobs:
+        try:
+            facts = json.loads((output / job.name / analysis_files.DONE).read_text())
+        except (OSError, ValueError):
+            continue
+        scans[job.name] = {k: facts[k] for k in ("brain_ml", "regions_ml", "classes", "warnings")}
+    return {
+        "task": "analysis",
+        "dataset": "scans",
+        "split": "none",
+        "metrics": {"n_scans": len(scans), "n_failed": len(failed)},
+        "scans": scans,
+        "failed": failed,
+        "seconds": round(seconds, 1),
+    }

@@ -1,0 +1,148 @@
+"""`brainjax analyze`: one folder a scan, all files on its grid; what is done stays done, what is broken is told."""
+
+import json
+import types
+
+import nibabel as nib
+import numpy as np
+import phantom
+import pytest
+from PIL import Image
+
+from brainjax.cli import main
+from brainjax.infer import pipeline as module
+from brainjax.infer.pipeline import Pipeline
+from brainjax.io import read_volume, write_volume
+
+FILES = {
+    *("brain_mask.nii.gz", "tumour.nii.gz", "probability.nii.gz", "uncertainty.nii.gz"),
+    *("report.html", "overlay.png", "measurements.json", "measurements.csv"),
+}
+
+
+class Knowing:
+    """Knows where the phantom's brain is."""
+
+    facts = {"task": "strip"}
+
+    def find(self, volume):
+        at = volume.grid
+        mask = phantom.ball(at.affine, at.shape, phantom.CENTRE, phantom.BRAIN)
+        return types.SimpleNamespace(mask=volume.with_data(mask.astype(np.uint8)))
+
+
+@pytest.fixture(scope="module")
+def segmenter():
+    return phantom.segmenter()
+
+
+@pytest.fixture
+def runs(monkeypatch, segmenter):
+    """Which scans were analysed, by the phantom's pipeline."""
+    seen = []
+
+    class Seen(Pipeline):
+        def __call__(self, scan, **options):
+            seen.append(scan.name)
+            return super().__call__(scan, **options)
+
+    def load(**models):
+        seen.append(models)
+        return Seen(Knowing(), None, None, segmenter, names=module.MODELS)
+
+    monkeypatch.setattr(module, "Pipeline", types.SimpleNamespace(load=load))
+    return seen
+
+
+def save(folder, name="case", contrasts=("t1", "t1ce", "t2", "flair"), orientation="LIA"):
+    folder.mkdir(parents=True, exist_ok=True)
+    for contrast, volume in phantom.head(contrasts, orientation).volumes.items():
+        write_volume(folder / f"{name}_{contrast}.nii.gz", volume)
+    return folder
+
+
+def test_a_case_gets_every_file_on_its_own_grid(tmp_path, runs, capsys):
+    case = save(tmp_path / "case")
+    assert main(["analyze", str(case), "--output", str(tmp_path / "out")]) == 0
+    out = tmp_path / "out" / "case"
+    assert {p.name for p in out.iterdir()} == FILES
+    scan = read_volume(case / "case_t1.nii.gz")
+    for name in ("brain_mask", "tumour", "probability", "uncertainty"):
+        assert read_volume(out / f"{name}.nii.gz").grid.matches(scan.grid)
+    lines = capsys.readouterr().out.splitlines()
+    assert "tumour" in lines[0] and "in 1 parts" in lines[0]
+    result = json.loads(lines[-1])
+    assert result == json.loads((tmp_path / "out" / "result.json").read_text())
+    assert result["task"] == "analysis" and result["metrics"] == {"n_scans": 1, "n_failed": 0}
+    ball = 4 / 3 * np.pi * phantom.RADIUS**3 / 1000
+    assert result["scans"]["case"]["regions_ml"]["WT"] == pytest.approx(ball, rel=0.15)
+
+
+def test_a_broken_case_is_told_and_a_second_run_goes_on(tmp_path, runs, capsys):
+    for name in ("a", "b", "c"):
+        save(tmp_path / "in" / name, name, ("flair",))
+    broken = tmp_path / "in" / "b" / "b_flair.nii.gz"
+    broken.write_bytes(broken.read_bytes()[:200])
+    command = ["analyze", str(tmp_path / "in"), "-o", str(tmp_path / "out")]
+    assert main(command) == 1
+    told = capsys.readouterr()
+    assert told.err.count("error:") == 1 and "b_flair.nii.gz" in told.err
+    assert json.loads(told.out.splitlines()[-1])["metrics"] == {"n_scans": 2, "n_failed": 1}
+    assert runs[1:] == ["a_flair", "c_flair"]
+
+    save(tmp_path / "in" / "b", "b", ("flair",))
+    assert main(command) == 0
+    assert runs[4:] == ["b_flair"]
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["metrics"]["n_scans"] == 3
+
+
+def test_contrasts_are_named_and_models_chosen(tmp_path, runs):
+    case = save(tmp_path)
+    files = {c: str(case / f"case_{c}.nii.gz") for c in ("t1ce", "flair")}
+    command = ["analyze", "--t1ce", files["t1ce"], "--flair", files["flair"]]
+    command += ["--skip", "volume", "--segment-model", "mine", "-o", str(tmp_path / "out")]
+    assert main(command) == 0
+    assert runs == [{"segment": "mine", "volume": ""}, "case_t1ce"]
+    found = json.loads((tmp_path / "out" / "case_t1ce" / "measurements.json").read_text())
+    assert found["scan"]["contrasts"] == ["t1ce", "flair"]
+
+
+def test_a_given_mask_replaces_the_stripper(tmp_path, runs):
+    case = save(tmp_path / "case", contrasts=("flair",))
+    scan = read_volume(case / "case_flair.nii.gz")
+    mask = phantom.ball(scan.grid.affine, scan.grid.shape, phantom.CENTRE, 30)
+    write_volume(tmp_path / "m.nii.gz", scan.with_data(mask.astype(np.uint8)))
+    out = tmp_path / "out"
+    assert main(["analyze", str(case), "--mask", str(tmp_path / "m.nii.gz"), "-o", str(out)]) == 0
+    assert runs[0]["strip"] == ""
+    made = nib.load(out / "case_flair" / "brain_mask.nii.gz").get_fdata()
+    np.testing.assert_array_equal(made > 0, mask)
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ([], "name scans"),
+        (["x.nii.gz", "--t1", "y.nii.gz"], "name scans"),
+        (["--t1", "gone.nii.gz"], "no such file"),
+        (["gone.nii.gz"], "no such file"),
+    ],
+)
+def test_command_lines_that_cannot_work(tmp_path, runs, capsys, arguments, words):
+    assert main(["analyze", *arguments, "-o", str(tmp_path / "out")]) == 1
+    assert words in capsys.readouterr().err
+
+
+def test_scans_of_one_name_get_folders_of_their_own(tmp_path, runs):
+    for folder in ("one", "two"):
+        save(tmp_path / folder, "same", ("flair",))
+    assert main(["analyze", str(tmp_path), "-o", str(tmp_path / "out")]) == 0
+    made = {p.name for p in (tmp_path / "out").iterdir() if p.is_dir()}
+    assert made == {"one_same_flair", "two_same_flair"}
+
+
+def test_pictures_are_analysed_too(tmp_path, runs):
+    Image.fromarray(np.full((20, 20), 90, np.uint8)).save(tmp_path / "slice.png")
+    assert main(["analyze", str(tmp_path / "slice.png"), "-o", str(tmp_path / "out")]) == 0
+    made = {p.name for p in (tmp_path / "out" / "slice").iterdir()}
+    assert made == {"report.html", "overlay.png", "measurements.json", "measurements.csv"}
