@@ -1,8 +1,8 @@
 r"""Compares two ways to classify a volume: the vote of 27 slices, and a network that sees it whole.
 
-    python -m experiments.compare_volumes --workdir=comparison
-        Both models that came with brainjax, on 40 synthetic heads of a seed that trained neither.
-    python -m experiments.compare_volumes --volumes=checkpoints/runs/tumor4_volume --subjects=100
+    python -m experiments.compare_volumes --volumes=checkpoints/runs/tumor4_volume --workdir=comparison
+        A run of configs/volume_classifier.py and the classifier of pictures that came with brainjax, on 40 synthetic
+        heads of a seed that trained neither.
 
 Both see the same scans, T1 after contrast agent, whole heads. The table goes to the screen and, with --workdir, to
 comparison.md there, with predictions-slices.csv, predictions-volume.csv and result.json beside it. `rule` is the vote's
@@ -23,7 +23,10 @@ _SLICES = flags.DEFINE_string(
     "slices", "tumor4_resnet", "A released classifier of pictures, by name or folder, or a run's."
 )
 _VOLUMES = flags.DEFINE_string(
-    "volumes", "tumor4_volume", "A released classifier of volumes, by name or folder, or a run's."
+    "volumes",
+    None,
+    "A released classifier of volumes, by name or folder, or a run's.",
+    required=True,
 )
 _SUBJECTS = flags.DEFINE_integer("subjects", 40, "Heads, a quarter of each class.")
 _SEED = flags.DEFINE_integer("seed", 1, "Of the heads; not that of the training.")
