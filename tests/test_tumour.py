@@ -86,7 +86,7 @@ class Slices:
         self.seen = None
 
     def probabilities(self, volume):
-        self.seen = volume
+        self.seen = volume if self.seen is None else self.seen  # not the mirror image
         return (volume[..., 1:2] > 190).astype(np.float32)
 
 

@@ -201,10 +201,10 @@ class Pipeline:
             )
             if not found.missing:
                 return "done", ""
-            return (
-                "done",
-                f"without {', '.join(found.missing)}: parts that show there alone are missed",
-            )
+            missing = ", ".join(found.missing)
+            if self.segmenter.rank == 2:
+                return "done", f"FLAIR stood in for {missing}"
+            return "done", f"without {missing}: parts that show there alone are missed"
 
         run.stage("segment", self.names.get("segment", ""), self.segmenter, work)
 
