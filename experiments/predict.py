@@ -45,7 +45,8 @@ def main(paths: list[str]) -> None:
     import numpy as np
     from tqdm import tqdm
 
-    from brainjax.infer.unlike import unlike_scan
+    from brainjax.infer import quality
+    from brainjax.infer.scan import UNKNOWN, Scan
     from brainjax.io import read_image, read_volume
     from brainjax.report import predictions
     from brainjax.train.restore import open_ensemble
@@ -88,7 +89,7 @@ def main(paths: list[str]) -> None:
             bad.append(f"{here[0]}: {error}")
             continue
         if model.rank == 3:
-            for line in unlike_scan(images[0]):
+            for line in quality.of_scan(Scan(here[0], {UNKNOWN: images[0]})):
                 print(f"warning: {here[0]}: {line}", file=sys.stderr)
         names += here
         shown += images[: most - len(shown)]

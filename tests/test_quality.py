@@ -29,6 +29,7 @@ def test_a_usual_scan_has_no_warnings():
     "shape, spacing, words",
     [
         ((120, 120, 50), (1, 1, 1), "field of view"),
+        ((120, 120, 120), (4, 1, 1), "beyond a head's"),
         ((120, 120, 30), (1, 1, 7), "thicker"),
         ((120, 120, 12), (1, 1, 6), "12 slices"),
     ],

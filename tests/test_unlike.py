@@ -4,11 +4,10 @@ import pathlib
 
 import numpy as np
 import pytest
-from heads import head
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brainjax.infer.unlike import RANGES, measures, unlike, unlike_scan, unsure
+from brainjax.infer.unlike import RANGES, measures, unlike, unsure
 from brainjax.io import read_image
 from brainjax.types import DataError
 
@@ -76,12 +75,3 @@ def test_what_is_no_picture_is_refused(bad):
 def test_an_answer_that_is_no_majority_says_so():
     assert unsure({"a": 0.4, "b": 0.35, "c": 0.25})[0].startswith("no class is likely: a has 0.40")
     assert not unsure({"a": 0.5, "b": 0.5})
-
-
-def test_scans_of_odd_extent_resolution_or_depth_are_named():
-    scan = head()
-    assert unlike_scan(scan) == ()
-    small = head(shape=(80, 96, 10))
-    assert "field of view is 200 x 240 x 25 mm" in unlike_scan(small)[0]
-    assert "9.0 mm apart" in unlike_scan(head(shape=(80, 96, 20), spacing=(2.5, 2.5, 9.0)))[0]
-    assert "few grey levels" in unlike_scan(scan.with_data((scan.data > 50).astype(np.uint8)))[0]

@@ -8,7 +8,7 @@ BRAIN_ML = (
     250.0,
     2200.0,
 )  # newborns have some 350 ml with the fluid around the brain, large adults 1900
-_FIELD = 90.0  # mm; less along an axis shows part of a brain
+_FIELD, _WIDEST = 90.0, 400.0  # mm; less along an axis shows part of a brain, more is no head
 _THICK = 6.0  # mm
 _FEW = 16  # slices
 _FLAT = 8  # different values; a mask or a map of labels has so few
@@ -24,6 +24,10 @@ def of_scan(scan: Scan) -> list[str]:
     if min(size) < _FIELD:
         found.append(
             f"the field of view is {_times(size)} mm: part of a head; what is said of volumes and classes counts for that part"
+        )
+    if max(size) > _WIDEST:
+        found.append(
+            f"the field of view is {_times(size)} mm, beyond a head's: is the voxel size right?"
         )
     if max(scan.spacing) > _THICK:
         found.append(

@@ -14,7 +14,6 @@ from collections.abc import Mapping
 import numpy as np
 
 from brainjax.io.images import to_grey
-from brainjax.io.volume import Volume
 from brainjax.preprocess.crop import as_input
 from brainjax.types import DataError
 
@@ -38,9 +37,6 @@ _WORDS = {  # below the range, above it
     "bright": ("it is very dark: check the window", ""),
     "clipped": ("", "much of it is cut off at white: check the window"),
 }
-_FIELD = (100.0, 400.0)  # mm
-_THICKEST = 7.0  # mm
-_LEVELS = 32
 
 
 def measures(picture: np.ndarray) -> dict[str, float]:
@@ -106,30 +102,6 @@ def unsure(probabilities: Mapping[str, float]) -> tuple[str, ...]:
     if probabilities[name] >= UNSURE:
         return ()
     return (f"no class is likely: {name} has {probabilities[name]:.2f}",)
-
-
-def unlike_scan(volume: Volume) -> tuple[str, ...]:
-    """In what a scan is unlike a whole head in the usual resolution, in words.
-
-    Args:
-        volume: [X Y Z] or [X Y Z C] of finite numbers.
-    """
-    found = []
-    field = [n * s for n, s in zip(volume.data.shape, volume.spacing, strict=False)]
-    size = " x ".join(f"{mm:.0f}" for mm in field)
-    if min(field) < _FIELD[0] or max(field) > _FIELD[1]:
-        found.append(
-            f"its field of view is {size} mm; a head's is {_FIELD[0]:.0f} to {_FIELD[1]:.0f} mm along every axis"
-        )
-    thick = max(volume.spacing)
-    if thick > _THICKEST:
-        found.append(
-            f"its slices are {thick:.1f} mm apart; above {_THICKEST:.0f} mm small tumours hide"
-        )
-    few = volume.data[::2, ::2, ::2]
-    if len(np.unique(few)) < _LEVELS:
-        found.append("it has few grey levels: a mask or a damaged file?")
-    return tuple(found)
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
