@@ -60,6 +60,7 @@ setup(
         "test": [
             *("pytest>=8.0", "hypothesis>=6.100", "ruff~=0.17.5", "pydicom>=3.0"),
             *("dash>=4.0", "plotly>=6.0", "selenium>=4.20"),
+            *("nbclient>=0.10", "nbformat>=5.10", "ipykernel>=6.29"),
         ],
     },
 )
