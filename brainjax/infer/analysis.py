@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from brainjax.datasets.regions import REGIONS, enhancing_label, to_regions
-from brainjax.infer.localize import Lesion
+from brainjax.infer.localize import Lesion, voxel_ml
 from brainjax.infer.scan import Scan
 from brainjax.io import Volume
 
@@ -86,7 +86,7 @@ class Analysis:
 
     def volume_ml(self, mask: np.ndarray) -> float:
         """Size of a mask [X Y Z] on the scan's grid."""
-        return float(np.count_nonzero(mask)) * float(np.prod(self.scan.spacing)) / 1000.0
+        return float(np.count_nonzero(mask)) * voxel_ml(self.scan.grid)
 
     def facts(self) -> dict[str, Any]:
         """Everything but voxels and pictures, ready for JSON; millilitres and millimetres, world axes RAS+."""
