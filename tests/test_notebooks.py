@@ -1,5 +1,7 @@
 """The notebooks run from top to bottom, at tiny size, and are committed without outputs."""
 
+import os
+
 import nbformat
 import pytest
 from tiny import ROOT, clean_environment
@@ -23,7 +25,10 @@ def test_a_notebook_is_committed_clean(path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_a_notebook_runs(path, tmp_path, monkeypatch):
     nbclient = pytest.importorskip("nbclient", reason="pip install 'brainjax[test]'")
-    for name, value in clean_environment().items():
+    clean = clean_environment()
+    for name in set(os.environ) - set(clean):
+        monkeypatch.delenv(name)
+    for name, value in clean.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("BRAINJAX_QUICK", str(tmp_path))
     book = nbformat.read(path, 4)
