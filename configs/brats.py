@@ -3,7 +3,8 @@
     python -m experiments.train --config=configs/brats.py
         A small 3D U-Net on the embedded synthetic heads with four modalities; no download, for CPUs.
     python -m experiments.train --config=configs/brats.py:any
-        The same for longer, on more heads and any selection of the four sequences: what `brainjax analyze` segments with.
+        For longer, on more heads and any selection of the four sequences. 1800 steps, 26 minutes on two busy CPU cores:
+        whole tumour 0.633, core 0.566, enhancing 0.781 on held-out synthetic heads; not good enough for real ones.
     python -m experiments.train --config=configs/brats.py:brats --config.data.dir=DIR
         BraTS 2018 to 2021 or 2023 as distributed, with nnU-Net's residual encoder (Isensee et al. 2024, arXiv:2404.09556)
         and deep supervision, patches of 128; for accelerators. experiments.prepare --plan fits it to another memory.
