@@ -78,7 +78,7 @@ def main() -> None:
                     "dice": round(float(dice), 4),
                     "hd95_mm": round(float(far), 2),
                     "volume_ml": round(found.volume_ml, 1),
-                    "reference_ml": round(float(reference.sum() * np.prod(scan.spacing)) / 1000, 1),
+                    "reference_ml": round(float(reference.sum()) * scan.grid.voxel_ml, 1),
                     "seconds": round(seconds, 2),
                 }
             )

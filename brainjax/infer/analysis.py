@@ -1,12 +1,13 @@
 """What the pipeline found out about a scan: the report, the viewer and the files on disk say what stands here."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
 
 from brainjax.datasets.regions import REGIONS, enhancing_label, to_regions
-from brainjax.infer.localize import Lesion, voxel_ml
+from brainjax.infer.localize import Lesion
 from brainjax.infer.scan import Scan
 from brainjax.io import Volume
 
@@ -69,7 +70,7 @@ class Analysis:
     stages: tuple[Stage, ...] = ()
     seconds: float = 0.0
 
-    @property
+    @functools.cached_property
     def regions(self) -> dict[str, np.ndarray]:
         """'WT', and 'TC' and 'ET' where parts are told apart -> [X Y Z] bool; empty without a tumour mask."""
         if self.tumour is None:
@@ -86,7 +87,7 @@ class Analysis:
 
     def volume_ml(self, mask: np.ndarray) -> float:
         """Size of a mask [X Y Z] on the scan's grid."""
-        return float(np.count_nonzero(mask)) * voxel_ml(self.scan.grid)
+        return float(np.count_nonzero(mask)) * self.scan.grid.voxel_ml
 
     def facts(self) -> dict[str, Any]:
         """Everything but voxels and pictures, ready for JSON; millilitres and millimetres, world axes RAS+."""

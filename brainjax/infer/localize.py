@@ -79,7 +79,7 @@ def measure(
     if box is None:
         return ()
     pieces, count = label(together[box])
-    ml = voxel_ml(grid)
+    ml = grid.voxel_ml
     voxels = np.bincount(pieces.ravel(), minlength=count + 1)[1:]
     places = ndimage.find_objects(pieces)
     kept = [k for k in np.argsort(-voxels, kind="stable") if voxels[k] * ml >= least_ml]
@@ -97,14 +97,9 @@ def measure(
 def volumes_ml(regions: Mapping[str, np.ndarray], affine: np.ndarray) -> dict[str, float]:
     """Region -> the volume of all of its voxels, specks included."""
     return {
-        name: int(np.count_nonzero(mask)) * voxel_ml(Grid(mask.shape, affine))
+        name: int(np.count_nonzero(mask)) * Grid(mask.shape, affine).voxel_ml
         for name, mask in regions.items()
     }
-
-
-def voxel_ml(grid: Grid) -> float:
-    """Volume of a voxel, ml; sheared ones too."""
-    return float(abs(np.linalg.det(grid.affine[:3, :3])) / 1000)
 
 
 def rows(lesions: Sequence[Lesion]) -> list[dict[str, Any]]:
@@ -145,7 +140,7 @@ def _lesion(
 ) -> Lesion:
     """One piece [x y z] and what of each region is in it, cut out at `place` of the grid."""
     start, stop = ([getattr(s, end) for s in place] for end in ("start", "stop"))
-    to_world, ml = grid.affine, voxel_ml(grid)
+    to_world, ml = grid.affine, grid.voxel_ml
     centre = np.argwhere(piece).mean(0) + start
     edges = [(a - 0.5, b - 0.5) for a, b in zip(start, stop, strict=True)]
     found = {name: mask for name, mask in inside.items() if mask.any()}

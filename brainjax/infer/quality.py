@@ -47,7 +47,7 @@ def of_scan(scan: Scan) -> list[str]:
 def of_brain(scan: Scan, brain: np.ndarray) -> list[str]:
     """Warnings about the mask [X Y Z] bool: its size, and whether the field of view cuts it. One line each."""
     found = []
-    volume = float(brain.sum()) * float(np.prod(scan.spacing)) / 1000
+    volume = float(brain.sum()) * scan.grid.voxel_ml
     low, high = BRAIN_ML
     if not low <= volume <= high:
         found.append(

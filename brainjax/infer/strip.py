@@ -105,7 +105,7 @@ class Stripper:
         mask = probability >= THRESHOLD
         if border:
             mask = _grown(mask, border, volume.spacing)
-        volume_ml = float(mask.sum()) * float(np.prod(volume.spacing)) / 1000.0
+        volume_ml = float(mask.sum()) * volume.grid.voxel_ml
         return Finding(volume.with_data(mask.astype(np.uint8)), probability, volume_ml)
 
     def _locate(self, image: np.ndarray) -> np.ndarray:

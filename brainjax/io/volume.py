@@ -38,6 +38,11 @@ class Grid:
         return tuple(np.linalg.norm(self.affine[:3, :3], axis=0).tolist())
 
     @property
+    def voxel_ml(self) -> float:
+        """Volume of a voxel in ml; of sheared ones too."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])) / 1000)
+
+    @property
     def orientation(self) -> str:
         """The anatomical direction nearest to each axis, such as 'RAS' or 'LIA'."""
         return "".join(nibabel.aff2axcodes(self.affine))
