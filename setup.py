@@ -1,5 +1,6 @@
-"""Installs brainjax. Extras: `cuda` (GPU), `dicom` (folders of DICOM files), `test` (what the tests need, linting
-included), `app` (the viewer), `parity` (the reference libraries, to test the importers of weights against them)."""
+"""Installs brainjax. Extras: `cuda` (GPU), `native` (oneDNN's convolutions on CPU), `dicom` (folders of DICOM files),
+`app` (the viewer), `test` (what the tests need, linting included), `parity` (the reference libraries, to test the
+importers of weights against them)."""
 
 import pathlib
 import re
@@ -8,6 +9,11 @@ from setuptools import find_packages, setup
 
 _here = pathlib.Path(__file__).parent
 _version = re.search(r'__version__ = "(.+?)"', (_here / "brainjax/__init__.py").read_text())[1]
+# brainjax.native compiles its source against it where it runs; there are wheels for this platform alone.
+_ONEDNN = [
+    f"onednn-{part}>=2023.2; sys_platform == 'linux' and platform_machine == 'x86_64'"
+    for part in ("cpu-gomp", "devel-cpu-gomp")
+]
 _RELEASE = ("model.safetensors", "config.json", "SHA256SUMS", "MODEL_CARD.md")
 
 setup(
@@ -22,6 +28,7 @@ setup(
     # The released models travel in the wheel, so that the command line works without a clone.
     package_dir={"brainjax.checkpoints": "checkpoints"},
     package_data={
+        "brainjax.native": ["*.cc"],
         "brainjax.synth": ["*.npz"],
         "brainjax.app": ["assets/*"],
         "brainjax.checkpoints": [f"*/{name}" for name in _RELEASE],
@@ -54,12 +61,14 @@ setup(
     ],
     extras_require={
         "cuda": ["jax[cuda13]>=0.10"],
+        "native": _ONEDNN,
         "dicom": ["pydicom>=3.0"],
         "app": ["dash>=4.0", "plotly>=6.0"],
         "parity": ["torch>=2.6", "torchvision>=0.21", "keras>=3.8"],
         "test": [
             *("pytest>=8.0", "hypothesis>=6.100", "ruff~=0.17.5", "pydicom>=3.0"),
             *("dash>=4.0", "plotly>=6.0", "selenium>=4.20"),
+            *_ONEDNN,
             *("nbclient>=0.10", "nbformat>=5.10", "ipykernel>=6.29"),
         ],
     },

@@ -41,6 +41,16 @@ def _small() -> ConfigDict:
     )
 
 
+def _four() -> ConfigDict:
+    """The small network for longer, on more heads; now and then without one or two of the sequences."""
+    config = base.volumes("brats_four", _small()).copy_and_resolve_references()
+    with config.unlocked():
+        config.data.update(subjects=160, size=112, slices=72, healthy=0.15)
+        config.augment.update(missing=0.3, missing_most=2, gamma=0.4, contrast=0.3, p_intensity=0.4)
+        config.train.update(steps=1600, ema=0.995, eval_every=1600, keep="last")
+    return config.lock()
+
+
 def _any() -> ConfigDict:
     """One network for whatever was scanned: sequences are lost in training as they are missing in clinics."""
     # As the stripper's: the network works at half the resolution and sees and gives every voxel.
@@ -104,6 +114,7 @@ def _reference(name: str, shape: dict) -> ConfigDict:
 
 VARIANTS = {
     "": lambda: base.volumes("brats_synthetic", _small()),
+    "four": _four,
     "any": _any,
     "brats": lambda: _brats(
         "brats", spec(ResidualEncoderUNet, num_classes=3, deep_supervision=4, remat=True)

@@ -1,9 +1,10 @@
 """The one convolution of the package: every model convolves through `conv` (or the module `Conv`).
 
 On GPU and TPU it is `lax.conv_general_dilated` and its own derivatives. XLA:CPU is up to a hundred times slower than
-the machine at some of them (3D, kernel gradients, strided input gradients), so there `conv_cpu.py` writes the same sums
-as 2D convolutions and matmuls. The choice is made here and nowhere else, when a program is lowered; results are equal
-to float32 rounding (`tests/test_conv.py`).
+the machine at some of them (3D, kernel gradients, strided input gradients), so there oneDNN computes them, where the
+extension `brainjax.native` is at hand, and otherwise `conv_cpu.py` writes the same sums as 2D convolutions and matmuls.
+The choice is made here and nowhere else, when a program is traced and lowered; results are equal to float32 rounding
+(`tests/test_conv.py`, `tests/test_native.py`).
 
 A convolution of a concatenation is the sum of two convolutions; `Conv` takes several inputs and adds,
 so that decoders never materialise `concat(up, skip)`.
@@ -19,7 +20,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from brainjax import native
 from brainjax.models import conv_cpu
+from brainjax.native import calls
 
 _LETTERS = {1: "W", 2: "HW", 3: "XYZ"}
 
@@ -46,34 +49,35 @@ def _kernel_gradient_xla(x, g, size, strides, padding, dilation):
     )[0]
 
 
-def _choose(name, *arrays, **how):
-    """Calls `conv_cpu`'s function of that name on CPU, XLA's elsewhere."""
-    cpu, xla = getattr(conv_cpu, name), globals()[f"_{name}_xla"]
+def _choose(name, onednn, *arrays, **how):
+    """Calls the function of that name: on CPU oneDNN's or `conv_cpu`'s, elsewhere XLA's."""
+    cpu, xla = getattr(calls if onednn else conv_cpu, name), globals()[f"_{name}_xla"]
     return lax.platform_dependent(
         *arrays, cpu=functools.partial(cpu, **how), default=functools.partial(xla, **how)
     )
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _conv(x, kernel, strides, padding, dilation):
-    if kernel.ndim < 5:  # XLA's own is quick enough below three spatial axes
-        return _forward_xla(x, kernel, strides, padding, dilation)
-    return _choose("forward", x, kernel, strides=strides, padding=padding, dilation=dilation)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
+def _conv(x, kernel, strides, padding, dilation, onednn):
+    how = {"strides": strides, "padding": padding, "dilation": dilation}
+    if kernel.ndim < 5 and not onednn:  # XLA's own is quick enough below three spatial axes
+        return _forward_xla(x, kernel, **how)
+    return _choose("forward", onednn, x, kernel, **how)
 
 
-def _conv_forward(x, kernel, strides, padding, dilation):
-    return _conv(x, kernel, strides, padding, dilation), (x, kernel)
+def _conv_forward(x, kernel, strides, padding, dilation, onednn):
+    return _conv(x, kernel, strides, padding, dilation, onednn), (x, kernel)
 
 
-def _conv_backward(strides, padding, dilation, residual, g):
+def _conv_backward(strides, padding, dilation, onednn, residual, g):
     x, kernel = residual
     how = {"strides": strides, "padding": padding, "dilation": dilation}
     space, size = x.shape[1:-1], kernel.shape[:-2]
-    if kernel.ndim < 5 and all(s == 1 for s in strides):
+    if kernel.ndim < 5 and all(s == 1 for s in strides) and not onednn:
         to_x = _input_gradient_xla(g, kernel, space, **how)
     else:
-        to_x = _choose("input_gradient", g, kernel, space=space, **how)
-    return to_x, _choose("kernel_gradient", x, g, size=size, **how)
+        to_x = _choose("input_gradient", onednn, g, kernel, space=space, **how)
+    return to_x, _choose("kernel_gradient", onednn, x, g, size=size, **how)
 
 
 _conv.defvjp(_conv_forward, _conv_backward)
@@ -132,6 +136,8 @@ def conv(
     span = zip(x.shape[1:-1], padding, size, strides, dilation, strict=True)
     out = [(n + sum(p) - (k - 1) * d - 1) // s + 1 for n, p, k, s, d in span]
     how = {"strides": strides, "padding": padding, "dilation": dilation}
+    if calls.can(x, kernel, padding=padding) and min(out) > 0 and native.ready():
+        return _conv(x, kernel, strides, padding, dilation, True)
     if math.prod(out[-2:]) <= math.prod(size[-2:]):
         # XLA:CPU swaps image and kernel once the kernel is the larger, and then runs at 2 GF/s.
         return lax.platform_dependent(
@@ -142,7 +148,7 @@ def conv(
         )
     if not conv_cpu.regular(size, **how):
         return _forward_xla(x, kernel, **how)
-    return _conv(x, kernel, strides, padding, dilation)
+    return _conv(x, kernel, strides, padding, dilation, False)
 
 
 class Conv(nn.Module):

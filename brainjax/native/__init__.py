@@ -1,0 +1,65 @@
+"""oneDNN's convolutions for JAX on CPU: an optional extension, several times faster than XLA's at 3D convolutions.
+
+    pip install 'brainjax[native]'   oneDNN itself, for Linux on x86-64; a C++ compiler must be there too
+    python -m brainjax.native        builds the extension now, and says whether it works and why not
+
+The extension (`conv.cc`, calls by JAX's foreign function interface) is compiled when it is first needed, once, in some
+seconds, and kept in ~/.cache/brainjax; without the library or a compiler everything runs as before, on the portable path
+of `models/conv_cpu.py`. BRAINJAX_NATIVE=0 in the environment switches it off; BRAINJAX_NATIVE=1 makes its absence an error
+and uses it on several simulated devices as well.
+
+`models/conv.py` is the only user of this room.
+"""
+
+import contextlib
+import functools
+import logging
+import os
+
+import jax
+
+from brainjax.native import build
+from brainjax.types import ConfigError
+
+_log = logging.getLogger(__name__)
+# Part of the key of all of JAX's caches: what was traced outside such a block is traced anew inside it.
+_off = jax.make_user_context(False)
+
+
+def ready() -> bool:
+    """Whether convolutions on this machine's CPU go through the extension; builds and loads it when first asked.
+
+    Raises:
+        ConfigError: BRAINJAX_NATIVE is 1 and the extension cannot be had, or it is no known value.
+    """
+    wish = os.environ.get("BRAINJAX_NATIVE", "auto")
+    if wish not in ("0", "1", "auto"):
+        raise ConfigError(f"BRAINJAX_NATIVE={wish} is not 0, 1 or auto")
+    if _off.value or wish == "0":
+        return False
+    # XLA cannot divide a foreign call among devices: it would gather the whole batch on each.
+    if wish == "auto" and (jax.default_backend() != "cpu" or jax.device_count() > 1):
+        return False
+    reason = _load()
+    if reason and wish == "1":
+        raise ConfigError(f"BRAINJAX_NATIVE=1, but {reason}")
+    return not reason
+
+
+def switched_off() -> contextlib.AbstractContextManager:
+    """Programs traced in this block do not need the extension where they run: for `jax.export`."""
+    return _off(True)
+
+
+@functools.cache
+def _load() -> str:
+    """Registers the extension with JAX, once; returns why it could not, or nothing."""
+    try:
+        library = build.load()
+        for name in ("forward", "input_gradient", "kernel_gradient"):
+            handler = jax.ffi.pycapsule(getattr(library, f"brainjax_{name}"))
+            jax.ffi.register_ffi_target(f"brainjax_{name}", handler, platform="cpu")
+    except (build.Unavailable, OSError, AttributeError) as error:
+        _log.info("convolutions take the portable path: %s", error)
+        return str(error)
+    return ""

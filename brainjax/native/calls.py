@@ -1,0 +1,90 @@
+"""The extension's three functions on JAX arrays; signatures and results are those of `models/conv_cpu.py`."""
+
+import jax
+import numpy as np
+
+Ints = tuple[int, ...]
+Pads = tuple[tuple[int, int], ...]
+
+
+def can(*arrays: jax.Array, padding: Pads) -> bool:
+    """Whether the extension can do a convolution of these arrays: all but negative padding and other dtypes."""
+    dtypes = {str(a.dtype) for a in arrays}
+    return (
+        (dtypes == {"float32"} or dtypes == {"bfloat16"})
+        and all(min(p) >= 0 for p in padding)
+        and all(a.size for a in arrays)
+    )
+
+
+def forward(
+    x: jax.Array, kernel: jax.Array, strides: Ints, padding: Pads, dilation: Ints
+) -> jax.Array:
+    """Convolution: x [B *space C], kernel [*k C F] -> [B *out F].
+
+    Raises:
+        ValueError: the shapes do not fit.
+    """
+    out = _out(x.shape[1:-1], kernel.shape[:-2], strides, padding, dilation)
+    if x.shape[-1] != kernel.shape[-2]:
+        raise ValueError(f"input {x.shape} does not fit kernel {kernel.shape} [*k C F]")
+    shape = (len(x), *out, kernel.shape[-1])
+    return _call("forward", x, kernel, shape, strides, padding, dilation)
+
+
+def input_gradient(
+    g: jax.Array, kernel: jax.Array, space: Ints, strides: Ints, padding: Pads, dilation: Ints
+) -> jax.Array:
+    """Gradient of a convolution's input of size `space`: g [B *out F] -> [B *space C].
+
+    Raises:
+        ValueError: the shapes do not fit.
+    """
+    out = _out(space, kernel.shape[:-2], strides, padding, dilation)
+    if g.shape[1:] != (*out, kernel.shape[-1]):
+        raise ValueError(f"gradient {g.shape} is not [B, {out}, {kernel.shape[-1]}]")
+    shape = (len(g), *space, kernel.shape[-2])
+    return _call("input_gradient", g, kernel, shape, strides, padding, dilation)
+
+
+def kernel_gradient(
+    x: jax.Array, g: jax.Array, size: Ints, strides: Ints, padding: Pads, dilation: Ints
+) -> jax.Array:
+    """Gradient of a convolution's kernel of `size` taps: x [B *space C], g [B *out F] -> [*k C F].
+
+    Raises:
+        ValueError: the shapes do not fit.
+    """
+    out = _out(x.shape[1:-1], size, strides, padding, dilation)
+    if g.shape[:-1] != (len(x), *out):
+        raise ValueError(f"gradient {g.shape} is not [{len(x)}, {out}, F]")
+    shape = (*size, x.shape[-1], g.shape[-1])
+    return _call("kernel_gradient", x, g, shape, strides, padding, dilation)
+
+
+def _out(space: Ints, size: Ints, strides: Ints, padding: Pads, dilation: Ints) -> Ints:
+    if not 1 <= len(space) <= 3:
+        raise ValueError(f"{len(space)} spatial axes: 1, 2 or 3 are possible")
+    axes = zip(space, size, strides, padding, dilation, strict=True)
+    out = tuple((n + sum(p) - (k - 1) * d - 1) // s + 1 for n, k, s, p, d in axes)
+    if min(out) < 1:
+        raise ValueError(f"a kernel of {size} does not fit into {space}")
+    return out
+
+
+def _call(
+    name: str,
+    first: jax.Array,
+    second: jax.Array,
+    shape: Ints,
+    strides: Ints,
+    padding: Pads,
+    dilation: Ints,
+) -> jax.Array:
+    low, high = zip(*padding, strict=True)
+    options = {"strides": strides, "low": low, "high": high, "dilation": dilation}
+    # Under vmap one after another: oneDNN knows one kernel at a time, and fills the machine with it.
+    call = jax.ffi.ffi_call(
+        f"brainjax_{name}", jax.ShapeDtypeStruct(shape, first.dtype), vmap_method="sequential"
+    )
+    return call(first, second, **{k: np.asarray(v, np.int64) for k, v in options.items()})

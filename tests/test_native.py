@@ -1,0 +1,270 @@
+"""The native convolutions against `lax.conv_general_dilated`, under every transformation, and their absence."""
+
+import itertools
+import json
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_conv import arrays, assert_close, forward_and_gradients, jit, reference
+from tiny import ROOT, clean_environment
+
+from brainjax import native
+from brainjax.models import UNet
+from brainjax.models.conv import Conv, conv
+from brainjax.native import build, calls
+from brainjax.types import ConfigError
+
+
+@pytest.fixture(scope="module")
+def extension():
+    """Skips where the extension cannot be had; the reason is the extension's own."""
+    reason = native._load()
+    if reason:
+        pytest.skip(reason)
+
+
+@pytest.fixture
+def forced(extension, monkeypatch):
+    """The extension in use, also on this process's eight simulated devices."""
+    monkeypatch.setenv("BRAINJAX_NATIVE", "1")
+
+
+def is_native(f, *args):
+    return "brainjax_forward" in jax.jit(f).lower(*args).as_text()
+
+
+SPACES = {1: (11,), 2: (9, 7), 3: (6, 5, 7)}
+
+
+@pytest.mark.parametrize("rank", SPACES)
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("strides", "padding", "dilation"),
+    [(1, "SAME", 1), (2, "SAME", 1), (1, "VALID", 1), (1, "SAME", 2), (2, "VALID", 2), (3, 2, 1)],
+)
+def test_equals_xla_forward_and_both_gradients(forced, rank, size, strides, padding, dilation):
+    pads = [(padding, padding)] * rank if isinstance(padding, int) else padding
+    x, kernel = arrays((2, *SPACES[rank], 3), ((size,) * rank + (3, 5)))
+    how = {"strides": strides, "padding": pads, "dilation": dilation}
+    found = jit(lambda x, k: forward_and_gradients(lambda *a: conv(*a, **how), x, k))
+    wanted = jit(lambda x, k: forward_and_gradients(lambda *a: reference(*a, **how), x, k))
+    assert_close(found(x, kernel), wanted(x, kernel), 1e-5)
+    if size > 1:
+        assert is_native(lambda *a: conv(*a, **how), x, kernel)
+
+
+def test_wide_channels_and_uneven_options(forced):
+    x, kernel = arrays((1, 8, 6, 4, 32), (3, 2, 1, 32, 48))
+    how = {"strides": (2, 1, 1), "padding": ((1, 0), (0, 1), (0, 0)), "dilation": (1, 2, 1)}
+    found = jit(lambda *a: forward_and_gradients(lambda *b: conv(*b, **how), *a))(x, kernel)
+    wanted = jit(lambda *a: forward_and_gradients(lambda *b: reference(*b, **how), *a))(x, kernel)
+    assert_close(found, wanted, 1e-5)
+
+
+def test_bfloat16(forced):
+    x, kernel = arrays((2, 6, 6, 6, 8), (3, 3, 3, 8, 8), dtype=jnp.bfloat16)
+    found = forward_and_gradients(conv, x, kernel)
+    exact = [a.astype(jnp.float32) for a in (x, kernel)]
+    wanted = forward_and_gradients(lambda *a: reference(*a, 1, "SAME", 1), *exact)
+    assert all(a.dtype == jnp.bfloat16 for a in found)
+    assert_close([a.astype(jnp.float32) for a in found], wanted, 2e-2)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.int32])
+def test_other_dtypes_take_the_portable_path(forced, dtype):
+    x, kernel = (jnp.ones(s, dtype) for s in ((1, 5, 5, 2), (3, 3, 2, 2)))
+    assert not is_native(conv, x, kernel)
+    assert conv(x, kernel).dtype == dtype
+
+
+def test_vmap_scan_and_remat(forced):
+    x, kernel = arrays((3, 2, 6, 6, 2), (3, 3, 3, 2, 4))  # three kernels, three batches
+
+    def loss(x, k):
+        return (conv(x, k) ** 2).sum()
+
+    alone = [jit(jax.grad(loss, 1))(*pair) for pair in zip(x, kernel, strict=True)]
+    assert_close(jit(jax.vmap(jax.grad(loss, 1)))(x, kernel), jnp.stack(alone), 1e-6)
+    one = jax.grad(loss, 1)
+    _, scanned = jit(lambda *a: jax.lax.scan(lambda c, pair: (c, one(*pair)), 0, a))(x, kernel)
+    assert_close(scanned, jnp.stack(alone), 1e-6)
+    assert_close(jit(jax.grad(jax.checkpoint(loss), 1))(x[0], kernel[0]), alone[0], 1e-6)
+
+
+def test_pmap(forced):
+    x, kernel = arrays((4, 2, 6, 6, 2), (3, 3, 2, 4))
+    found = jax.pmap(conv, in_axes=(0, None))(x, kernel)
+    assert_close(found, jnp.stack([conv(part, kernel) for part in x]), 1e-6)
+
+
+def test_a_network_gives_what_it_gives_without(forced, monkeypatch):
+    model = UNet(num_classes=2, features=(4, 8), norm="instance")
+    x = jax.random.normal(jax.random.key(1), (1, 8, 8, 8, 2))
+    variables = jit(lambda key: model.init(key, x, train=False))(jax.random.key(0))
+
+    def run():
+        def loss(v):
+            return (model.apply(v, x, train=False) ** 2).sum()
+
+        return jit(jax.value_and_grad(loss))(variables)
+
+    found = run()
+    monkeypatch.setenv("BRAINJAX_NATIVE", "0")
+    wanted = run()
+    largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(wanted[1]))
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * largest)
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_accelerators_never_see_it(forced, platform):
+    x, kernel = arrays((1, 6, 6, 6, 2), (3, 3, 3, 2, 2))
+
+    @jax.jit
+    def gradients(x, k):
+        return forward_and_gradients(conv, x, k)
+
+    text = gradients.trace(x, kernel).lower(lowering_platforms=(platform,)).as_text()
+    assert "brainjax" not in text
+    assert text.count("stablehlo.convolution") == 3
+
+
+def test_switched_off_is_part_of_every_trace(forced):
+    x, kernel = arrays((1, 6, 6, 2), (3, 3, 2, 2))
+    assert is_native(conv, x, kernel)
+    with native.switched_off():
+        assert not is_native(conv, x, kernel)
+    assert is_native(conv, x, kernel)
+
+
+def test_several_devices_take_the_portable_path_by_themselves(extension, monkeypatch):
+    monkeypatch.delenv("BRAINJAX_NATIVE", raising=False)
+    assert jax.device_count() == 8 and not native.ready()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x, k, g, h: calls.forward(x[..., :1], k, **h), "does not fit kernel"),
+        (lambda x, k, g, h: calls.forward(x[:, :1], k, **h), "does not fit into"),
+        (lambda x, k, g, h: calls.forward(x[None, None, None], k, **h), "spatial axes"),
+        (lambda x, k, g, h: calls.input_gradient(g, k, (9, 9), **h), "gradient"),
+        (lambda x, k, g, h: calls.kernel_gradient(x, g[:, :1], (3, 3), **h), "gradient"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_errors_of_python(extension, call, message):
+    x, kernel, g = arrays((1, 6, 6, 2), (3, 3, 2, 4), (1, 4, 4, 4))
+    with pytest.raises(ValueError, match=message):
+        call(x, kernel, g, {"strides": (1, 1), "padding": ((0, 0),) * 2, "dilation": (1, 1)})
+
+
+@pytest.mark.parametrize("change", ["dtype", "options", "rank", "channels"])
+def test_the_handler_itself_refuses_what_python_let_through(extension, change):
+    x, kernel = arrays((1, 6, 6, 2), (3, 3, 2, 4))
+    options = {k: np.ones(2, np.int64) for k in ("strides", "low", "high", "dilation")}
+    if change == "dtype":
+        kernel = kernel.astype(jnp.bfloat16)
+    elif change == "options":
+        options["low"] = np.ones(1, np.int64)
+    elif change == "rank":
+        kernel = kernel[0]
+    else:
+        kernel = kernel[:, :, :1]
+    out = jax.ShapeDtypeStruct((1, 6, 6, 4), jnp.float32)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="convolution"):
+        jax.ffi.ffi_call("brainjax_forward", out)(x, kernel, **options)
+
+
+def test_an_unknown_wish_is_named(monkeypatch):
+    monkeypatch.setenv("BRAINJAX_NATIVE", "yes")
+    with pytest.raises(ConfigError, match="BRAINJAX_NATIVE=yes"):
+        native.ready()
+
+
+def test_without_a_compiler_the_reason_is_told(extension, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(build.Unavailable, match="install g\\+\\+"):
+        build.compiled()
+
+
+def test_without_the_library_the_reason_is_told(monkeypatch):
+    monkeypatch.setattr(build, "_RUNTIME", "no-such-package")
+    with pytest.raises(build.Unavailable, match="brainjax\\[native\\]"):
+        build.compiled()
+
+
+def test_a_source_that_does_not_compile_is_tried_once(extension, monkeypatch, tmp_path):
+    broken = tmp_path / "conv.cc"
+    broken.write_text("this is not C++\n")
+    monkeypatch.setattr(build, "_SOURCE", broken)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(build.Unavailable, match="does not compile"):
+        build.compiled()
+    (log,) = (tmp_path / ".cache/brainjax/native").glob("*.log")
+    assert "error" in log.read_text()
+    with pytest.raises(build.Unavailable, match="did not compile"):
+        build.compiled()
+
+
+def test_a_home_that_cannot_be_written_is_told(extension, monkeypatch, tmp_path):
+    (tmp_path / ".cache").write_text("a file where a folder should be")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(build.Unavailable, match="cannot be written"):
+        build.compiled()
+
+
+SCRIPT = """
+import json, jax, jax.numpy as jnp
+from brainjax.models.conv import conv
+f = jax.jit(lambda x, k: conv(x, k).sum())
+x, k = jnp.ones((1, 6, 6, 6, 2)), jnp.ones((3, 3, 3, 2, 4))
+hits = []
+jax.monitoring.register_event_listener(lambda name, **_: hits.append(name))
+print(json.dumps({"sum": float(f(x, k)), "text": "brainjax_forward" in f.lower(x, k).as_text(),
+    "hits": hits.count("/jax/compilation_cache/cache_hits")}))
+"""
+
+
+def test_a_fresh_process_uses_it_and_its_compiled_programs(extension, tmp_path):
+    environment = clean_environment() | {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    environment.pop("BRAINJAX_NATIVE", None)
+    first, second = (
+        json.loads(
+            subprocess.run(
+                [sys.executable, "-c", SCRIPT],
+                capture_output=True,
+                text=True,
+                check=True,
+                cwd=ROOT,
+                env=environment,
+            ).stdout.splitlines()[-1]
+        )
+        for _ in range(2)
+    )
+    assert first["text"] and first["sum"] == second["sum"]
+    assert second["hits"] > first["hits"]
+
+
+def test_modules_convolve_several_inputs(forced):
+    x, y = arrays((1, 6, 6, 2), (1, 6, 6, 3))
+    module = Conv(4)
+    variables = module.init(jax.random.key(0), x, y)
+    both = jnp.concatenate([x, y], -1)
+    assert_close(module.apply(variables, x, y), module.apply(variables, both), 1e-6)
+
+
+def test_every_rank_and_stride_leaves_its_inputs_alone(forced):
+    for rank, stride in itertools.product(SPACES, (1, 2)):
+        x, kernel = arrays((1, *SPACES[rank], 3), ((3,) * rank + (3, 4)))
+        before = np.array(x), np.array(kernel)
+        jax.block_until_ready(conv(x, kernel, strides=stride))
+        np.testing.assert_array_equal(x, before[0])
+        np.testing.assert_array_equal(kernel, before[1])
