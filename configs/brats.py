@@ -112,9 +112,22 @@ def _reference(name: str, shape: dict) -> ConfigDict:
     return _brats(f"brats_{name}", spec(UNet, **{**shape, "num_classes": 3}))
 
 
+def _complete() -> ConfigDict:
+    """Goes on from `four` with all four sequences, as they are."""
+    config = _four().copy_and_resolve_references()
+    with config.unlocked():
+        config.name = "brats_complete"
+        config.data.update(subjects=320, healthy=0.1)
+        config.augment.update(missing=0.0, p_intensity=0.0, p_affine=0.0)
+        config.optimizer.learning_rate = 1.5e-3
+        config.train.update(init="checkpoints/runs/brats_four", steps=2200)
+    return config.lock()
+
+
 VARIANTS = {
     "": lambda: base.volumes("brats_synthetic", _small()),
     "four": _four,
+    "complete": _complete,
     "any": _any,
     "brats": lambda: _brats(
         "brats", spec(ResidualEncoderUNet, num_classes=3, deep_supervision=4, remat=True)

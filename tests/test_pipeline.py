@@ -80,7 +80,12 @@ def test_all_stages_are_linked_and_on_the_grid_of_the_scan(pipeline, voted):
     scan, told = phantom.head(orientation="LIA"), []
     found = pipeline(scan, progress=lambda *at: told.append(at))
     assert [s.status for s in found.stages] == ["done", "done", "skipped", "done", "done"]
-    assert told == [(name, share) for name in module.STAGES for share in (0.0, 1.0)]
+    assert list(dict.fromkeys(name for name, _ in told)) == list(module.STAGES)
+    for name in module.STAGES:
+        shares = [share for stage, share in told if stage == name]
+        assert shares == sorted(shares) and shares[0] == 0.0 and shares[-1] == 1.0
+    # The scan itself and its mirror image, in some patches each.
+    assert len([None for name, _ in told if name == "segment"]) > 4
     for volume in (found.brain, found.tumour, found.probability, found.uncertainty):
         assert volume.grid.matches(scan.grid)
     assert voted.brain.data.sum() == found.brain.data.sum()
@@ -134,7 +139,7 @@ def test_a_stage_that_fails_is_told_and_stops_nothing(pipeline, voted):
 
 def test_a_stage_that_lacks_its_contrast_is_left_out(pipeline, monkeypatch):
     lacking = MissingContrast("only t1")
-    monkeypatch.setattr(module.tumour, "segment", lambda *_: (_ for _ in ()).throw(lacking))
+    monkeypatch.setattr(module.tumour, "segment", lambda *_, **__: (_ for _ in ()).throw(lacking))
     found = pipeline(phantom.head(("t1",)))
     stage = found.stage("segment")
     assert (stage.status, stage.note, stage.model) == ("skipped", "only t1", "")
@@ -182,7 +187,7 @@ def test_pictures_get_a_class_and_where_colours_are_sequences_a_mask(tmp_path):
         facts = {"task": "segmentation", "channels": ["pre", "flair", "post"]}
         predictor = types.SimpleNamespace(options=types.SimpleNamespace(threshold=0.5))
 
-        def probabilities(self, volume):
+        def probabilities(self, volume, progress=None):
             return (volume[..., 1:2] > 100).astype(np.float32)
 
         def clean(self, mask):
@@ -207,3 +212,36 @@ def test_a_real_classifier_explains_a_picture():
     (picture,) = found.pictures.values()
     assert picture.dtype == np.uint8 and picture.ndim == 3
     assert any("unlike" in line for line in found.warnings), "noise is no scan"
+
+
+def test_the_network_of_whole_volumes_shows_where_it_looked(pipeline):
+    class Whole:
+        facts = FACTS
+
+        def __call__(self, volume):
+            return {"glioma_tumor": 0.75, "no_tumor": 0.25}
+
+        def heat(self, volume, name):
+            assert name == "glioma_tumor"
+            at = volume.grid
+            ball = phantom.ball(at.affine, at.shape, phantom.LESION, phantom.RADIUS)
+            return volume.with_data(ball.astype(np.float32))
+
+    pipeline.volume = Whole()
+    found = pipeline(phantom.head())
+    assert found.answers["volume"] == "glioma_tumor"
+    picture = found.pictures["whole volume: glioma_tumor 0.75"]
+    red = (picture[..., 0] > picture[..., 2].astype(int) + 60).sum()
+    assert picture.dtype == np.uint8 and red > 30
+
+
+def test_a_run_can_be_ended_within_a_stage(pipeline):
+    class Stop(Exception):
+        pass
+
+    def tell(stage, share):
+        if stage == "segment" and 0 < share < 1:
+            raise Stop
+
+    with pytest.raises(Stop):
+        pipeline(phantom.head(), progress=tell)

@@ -85,7 +85,7 @@ class Slices:
     def __init__(self):
         self.seen = None
 
-    def probabilities(self, volume):
+    def probabilities(self, volume, progress=None):
         self.seen = volume if self.seen is None else self.seen  # not the mirror image
         return (volume[..., 1:2] > 190).astype(np.float32)
 

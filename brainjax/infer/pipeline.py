@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from brainjax.infer import contrast, localize, picture, quality, released, tumour, unlike
+from brainjax.infer import contrast, heat, localize, picture, quality, released, tumour, unlike
 from brainjax.infer.analysis import Analysis, Stage
 from brainjax.infer.classifier import Classifier
 from brainjax.infer.scan import UNKNOWN, MissingContrast, Scan, read_scan
@@ -115,7 +115,7 @@ class Pipeline:
         Args:
             scan: a `Scan`; a path (see `read_scan`); contrast -> path; or a volume of unknown contrast.
             brain: a brain mask on any grid in the same world, instead of the stripper's.
-            progress: called with one of `STAGES` and the share of it that is done, 0.0 and 1.0.
+            progress: called with one of `STAGES` and the share of it that is done, 0.0 to 1.0.
 
         Raises:
             DataError: the scan or the mask cannot be read.
@@ -182,7 +182,9 @@ class Pipeline:
                 return "skipped", ""
             found = self.volume(volume)
             run.found["classes"]["volume"] = found
-            run.found["answers"]["volume"] = max(found, key=found.get)
+            run.found["answers"]["volume"] = likeliest = max(found, key=found.get)
+            title = f"whole volume: {likeliest} {found[likeliest]:.2f}"
+            run.found["pictures"][title] = heat.planes(volume, self.volume.heat(volume, likeliest))
             return "done", note
 
         run.stage("slices", self.names.get("slices", ""), self.slices, slices)
@@ -192,7 +194,9 @@ class Pipeline:
         def work() -> tuple[str, str]:
             if self.segmenter is None:
                 return "skipped", ""
-            found = tumour.segment(self.segmenter, run.scan, run.brain)
+            found = tumour.segment(
+                self.segmenter, run.scan, run.brain, progress=lambda x: run.tell("segment", x)
+            )
             run.found.update(
                 tumour=found.labels,
                 regional=found.regional,

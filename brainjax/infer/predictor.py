@@ -11,7 +11,7 @@ import numpy as np
 
 from brainjax.data.source import Input, Source
 from brainjax.infer.postprocess import Postprocess
-from brainjax.infer.sliding import mirrors, sliding_window
+from brainjax.infer.sliding import mirrors, sliding_window, windows
 from brainjax.metrics import overlap
 from brainjax.preprocess.batch import prepare, restore
 from brainjax.types import ConfigError
@@ -228,9 +228,27 @@ class Predictor:
             check=check,
         )
 
-    def probabilities(self, variables: Any, source: Source, rows: np.ndarray) -> np.ndarray:
-        """[n *spatial K] float32 on the native grid, for a few rows (a patient's, say); or [n K]."""
-        return np.concatenate([p for _, p in self.batches(variables, source, rows)])
+    def calls(self, source: Source, count: int) -> int:
+        """How often `batches` calls `check` over so many rows: once for each batch of slices, or of patches."""
+        size = self.options.batch_size
+        if not self._in_patches(source):
+            return -(-count // size)
+        native = source.dataset.image.shape[1:-1]
+        return count * -(-windows(native, self._patch(native), self.options.overlap) // size)
+
+    def probabilities(
+        self,
+        variables: Any,
+        source: Source,
+        rows: np.ndarray,
+        *,
+        check: Callable[[], None] | None = None,
+    ) -> np.ndarray:
+        """[n *spatial K] float32 on the native grid, for a few rows (a patient's, say); or [n K].
+
+        Args: as of `batches`.
+        """
+        return np.concatenate([p for _, p in self.batches(variables, source, rows, check=check)])
 
     def masks(self, variables: Any, source: Source, rows: np.ndarray) -> np.ndarray:
         """[n *spatial K] bool on the native grid, before any clean-up."""

@@ -1,6 +1,8 @@
 """A trained model ready for use: three lines from an array of slices, or a volume, to a mask."""
 
 import dataclasses
+import itertools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -40,8 +42,15 @@ class Segmenter(Model):
             mask = self.clean(mask)
         return mask if mask.shape[-1] > 1 else mask[..., 0]
 
-    def probabilities(self, volume: np.ndarray) -> np.ndarray:
-        """[.. K] float32, of a volume and with the errors as of a call."""
+    def probabilities(
+        self, volume: np.ndarray, *, progress: Callable[[float], None] | None = None
+    ) -> np.ndarray:
+        """[.. K] float32, of a volume and with the errors as of a call.
+
+        Args:
+            volume: as of a call.
+            progress: called with the share that is done, above 0 to 1; what it raises ends the prediction.
+        """
         volume = self._checked(np.asarray(volume))
         classes = self.facts["classes"]
         rows = volume if self.rank == 2 else volume[None]
@@ -54,7 +63,14 @@ class Segmenter(Model):
             position=np.arange(count, dtype=np.int32),
             groups=("volume",),
         )
-        found = self.predictor.probabilities(self.variables, self.source(dataset), np.arange(count))
+        source = self.source(dataset)
+        calls, done = self.predictor.calls(source, count), itertools.count(1)
+        found = self.predictor.probabilities(
+            self.variables,
+            source,
+            np.arange(count),
+            check=progress and (lambda: progress(next(done) / calls)),
+        )
         return found if self.rank == 2 else found[0]
 
     def clean(self, mask: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from brainjax.datasets.regions import REGIONS, to_labels
 from brainjax.infer import tumour_slices
 from brainjax.infer.scan import MissingContrast, Scan
 from brainjax.infer.segmenter import Segmenter
+from brainjax.infer.tumour_slices import Progress, halves
 from brainjax.io import Volume
 from brainjax.preprocess.box import bounding_box
 from brainjax.preprocess.conform import conform
@@ -36,7 +37,13 @@ class Tumour(NamedTuple):
     missing: tuple[str, ...]
 
 
-def segment(model: Segmenter, scan: Scan, brain: np.ndarray | None) -> Tumour:
+def segment(
+    model: Segmenter,
+    scan: Scan,
+    brain: np.ndarray | None,
+    *,
+    progress: Progress = None,
+) -> Tumour:
     """Finds the tumour.
 
     Contrasts that the model knows and the scan has not are left constant, as networks trained with
@@ -48,13 +55,14 @@ def segment(model: Segmenter, scan: Scan, brain: np.ndarray | None) -> Tumour:
         scan: at least one of its contrasts is a channel of the model.
         brain: [X Y Z] bool on the scan's grid; all else is made black, as in the training data. None where there is
             nothing but brain.
+        progress: called with the share of it that is done, 0 to 1.
 
     Raises:
         MissingContrast: the model does not know any of the scan's, or needs another.
     """
     inside = np.ones(scan.grid.shape, bool) if brain is None else brain
     if model.rank == 2:
-        found, apart, missing = tumour_slices.probabilities(model, scan, inside)
+        found, apart, missing = tumour_slices.probabilities(model, scan, inside, progress=progress)
         clean = dataclasses.replace(model.predictor.options.postprocess(), per_slice=False)
         mask = clean(found >= model.predictor.options.threshold)
         volumes = (scan.first.with_data(x) for x in (mask.astype(np.uint8), found, apart))
@@ -77,7 +85,11 @@ def segment(model: Segmenter, scan: Scan, brain: np.ndarray | None) -> Tumour:
         Volume(image, grid.affine), tuple(model.facts["spacing_mm"]), multiple=1
     )
     seen = np.ascontiguousarray(working.data)
-    views = [model.probabilities(seen), model.probabilities(seen[::-1])[::-1]]
+    first, second = halves(progress)
+    views = [
+        model.probabilities(seen, progress=first),
+        model.probabilities(seen[::-1], progress=second)[::-1],
+    ]
     mean = (views[0] + views[1]) / 2
     apart = np.abs(views[0][..., :1] - views[1][..., :1])
     native = np.clip(undo(np.concatenate([mean, apart], -1)), 0.0, 1.0)

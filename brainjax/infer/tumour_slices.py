@@ -5,6 +5,8 @@ by FLAIR, and heads with their skulls. A scan that was stripped gets a bright ri
 network takes brightness relative to the head, of which the skull is the brightest part.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy import ndimage
 
@@ -12,6 +14,8 @@ from brainjax.infer.scan import MissingContrast, Scan
 from brainjax.infer.segmenter import Segmenter
 from brainjax.io import Volume
 from brainjax.preprocess.conform import conform
+
+Progress = Callable[[float], None] | None
 
 CONTRASTS = {"pre_contrast": "t1", "flair": "flair", "post_contrast": "t1ce"}
 _PIXEL, _STEP = 0.9375, 5.0  # mm, of the training slices
@@ -28,8 +32,15 @@ _BARE = (
 )
 
 
+def halves(progress: Progress) -> tuple[Progress, Progress]:
+    """What the two views of a scan report to, the scan itself and its mirror image: one half of the way each."""
+    if progress is None:
+        return None, None
+    return lambda done: progress(done / 2), lambda done: progress((1 + done) / 2)
+
+
 def probabilities(
-    model: Segmenter, scan: Scan, brain: np.ndarray
+    model: Segmenter, scan: Scan, brain: np.ndarray, *, progress: Progress = None
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """The tumour by slices.
 
@@ -37,6 +48,7 @@ def probabilities(
         model: of slices, its channels those of `CONTRASTS`.
         scan: with FLAIR.
         brain: [X Y Z] bool, on the scan's grid.
+        progress: called with the share of it that is done.
 
     Returns:
         Mean probability of the scan and its mirror image, and how far they lie apart, both [X Y Z] float32; and the
@@ -65,7 +77,11 @@ def probabilities(
     top, left = max(0, _SIDE - height) // 2, max(0, _SIDE - width) // 2
     around = ((0, 0), (top, max(0, _SIDE - height) - top), (left, max(0, _SIDE - width) - left))
     slices = np.pad(slices, (*around, (0, 0)))
-    views = [model.probabilities(slices), model.probabilities(slices[:, :, ::-1])[:, :, ::-1]]
+    first, second = halves(progress)
+    views = [
+        model.probabilities(slices, progress=first),
+        model.probabilities(slices[:, :, ::-1], progress=second)[:, :, ::-1],
+    ]
     found = np.stack([(views[0] + views[1]) / 2, np.abs(views[0] - views[1])], -1)[..., 0, :]
     found = found[:, top : top + height, left : left + width][:, ::-1, ::-1].transpose(2, 1, 0, 3)
     native = np.clip(undo(np.ascontiguousarray(found)), 0.0, 1.0)

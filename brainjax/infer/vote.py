@@ -17,6 +17,7 @@ from scipy import ndimage
 
 from brainjax.infer.classifier import Classifier
 from brainjax.infer.explain import grad_cam
+from brainjax.infer.heat import hung, lit
 from brainjax.infer.unlike import unlike
 from brainjax.io.volume import Volume, finite
 from brainjax.preprocess.batch import prepare
@@ -32,7 +33,6 @@ _SMOOTH = 0.7  # mm, standard deviation of the filter; it takes noise away and n
 _LEAST = 0.02  # of a slice's pixels; with fewer that are not dark it shows no head
 _DARK = 16  # grey levels
 _THICK = 3.0  # mm between slices, from which those across them are mostly interpolated
-_OPACITY = 0.6  # of a map where it is 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,15 +158,6 @@ def slices(
     return places, images, notes + more
 
 
-def hung(volume: np.ndarray, axis: int, at: int) -> np.ndarray:
-    """Slice `at` of [X Y Z] in RAS+ as radiologists hang it, [H W].
-
-    Axial with the nose up and coronal with the crown up, both with the patient's right on the left; sagittal with the
-    crown up and the nose on the left.
-    """
-    return np.take(volume, at, axis)[::-1, ::-1].T
-
-
 def explain(classifier: Classifier, vote: VolumeVote, count: int = 3) -> dict[str, np.ndarray]:
     """The slices that speak most for the answer, one an axis in turn, each beside itself under its Grad-CAM.
 
@@ -196,7 +187,7 @@ def explain(classifier: Classifier, vote: VolumeVote, count: int = 3) -> dict[st
     for i, seen, heat in zip(picked, np.asarray(image)[..., 0], maps, strict=True):
         one = vote.slices[i]
         title = f"{one.axis} {one.offset_mm:+.0f} mm: {vote.answer} {share[i]:.2f}"
-        pictures[title] = _lit(seen, heat)
+        pictures[title] = lit(seen, heat)
     return pictures
 
 
@@ -229,13 +220,3 @@ def _native(undo: Undo, axis: int, at: int) -> int:
 
 def _named(names: tuple[str, ...], probabilities: np.ndarray) -> dict[str, float]:
     return {name: float(p) for name, p in zip(names, probabilities, strict=True)}
-
-
-def _lit(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """[H W] of any scale and its map in [0, 1] -> [H 2W 3] uint8: plain, and under black to red to yellow."""
-    low, high = float(image.min()), float(image.max())
-    plain = np.repeat((image - low)[..., None] / max(high - low, 1e-6), 3, axis=-1)
-    colour = np.stack([np.minimum(2 * heat, 1), np.maximum(2 * heat - 1, 0), 0 * heat], -1)
-    opacity = _OPACITY * heat[..., None]
-    both = np.concatenate([plain, (1 - opacity) * plain + opacity * colour], axis=1)
-    return np.rint(255 * both).astype(np.uint8)
