@@ -3,6 +3,10 @@
 A U-Net whose floors are residual blocks in pre-activation order, with instance norm and leaky ReLU; max-pooling down,
 linear interpolation up. `ResidualUNet()` is the second version, 35,504,451 parameters on volumes of one channel;
 `ResidualUNet(variant="first")` is the first, 23,780,291.
+
+The reference gives features, norm, slope, the order within a block, the shortcut, trilinear upsampling and concatenation.
+It does not say how it goes down, nor whether a decoder's block brings the features to its floor's: max-pooling and yes are
+what is assumed here, so the parameter counts are this network's, not published ones.
 """
 
 import flax.linen as nn
