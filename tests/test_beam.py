@@ -7,8 +7,8 @@ import sys
 import nibabel
 import numpy as np
 import pytest
-from PIL import Image
 from pictures import tumor_folder
+from PIL import Image
 from tiny import ROOT, clean_environment
 
 from brainjax import datasets
