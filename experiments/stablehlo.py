@@ -12,7 +12,6 @@ Normalisation, working grid, mirror images, sliding window and threshold are par
 goes in and what the host does before and after. What was written is read again and compared with the model.
 """
 
-import os
 import pathlib
 import time
 
@@ -39,8 +38,6 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Where result.json goes; default
 
 def main() -> None:
     """Lowers, writes, reads again, compares."""
-    # A program must not call what other machines lack.
-    os.environ["BRAINJAX_NATIVE"] = "0"
     import jax
     import numpy as np
 

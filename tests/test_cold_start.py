@@ -34,7 +34,7 @@ def test_models_bring_jax_and_flax_alone():
     others = {name.split(".")[0] for name in found} - set(sys.stdlib_module_names) - {"brainjax"}
     assert others <= {"jax", "flax", "jaxlib", "numpy"}, others
     rooms = {name.split(".")[1] for name in found if name.startswith("brainjax.")}
-    assert rooms == {"lookup", "models", "types"}
+    assert rooms == {"lookup", "models", "native", "types"}
 
 
 @pytest.mark.parametrize(

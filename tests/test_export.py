@@ -13,10 +13,12 @@ import pytest
 from heads import head
 from tiny import ROOT, clean_environment, make_class_config, make_config, make_volume_config
 
+from brainjax import native
 from brainjax.config import build, to_dict
 from brainjax.config import load as load_config
 from brainjax.infer import Classifier, ScanClassifier, Segmenter, Stripper, checksums, release
 from brainjax.infer.export import FACTS, PROGRAM, export, load, save
+from brainjax.infer.whole import whole
 from brainjax.io import read_volume
 from brainjax.models import get as get_model
 from brainjax.preprocess.conform import conform
@@ -210,6 +212,18 @@ def test_options_that_cannot_be_are_named(slices):
         export(slices, shape=(16, 16), platforms=("tpu",))(noise((1, 16, 16, 2)))
 
 
+def test_convolutions_by_onednn_stay_out_of_a_program(monkeypatch):
+    if reason := native._load():
+        pytest.skip(f"brainjax.native is not at hand: {reason}")
+    monkeypatch.setenv("BRAINJAX_NATIVE", "1")
+    model, x = volumes(), noise((1, 8, 8, 8, 2), np.float32)
+    here = jax.jit(whole(model, shape=(8, 8, 8)).apply)
+    assert "brainjax_forward" in here.lower(x).as_text()
+    program = export(model, shape=(8, 8, 8))
+    assert "brainjax_forward" not in str(program.exported.mlir_module())
+    np.testing.assert_allclose(program(x)["probability"], here(x)["probability"], **CLOSE)
+
+
 def test_native_code_does_not_get_into_a_program(slices):
     def call(variables, raw):
         shape = jax.ShapeDtypeStruct((*raw["image"].shape[:-1], 1), jnp.float32)
@@ -217,7 +231,7 @@ def test_native_code_does_not_get_into_a_program(slices):
 
     model = Segmenter(to_dict(slices.config), slices.facts, slices.variables)
     model.predictor.on_batch = call
-    with pytest.raises(ConfigError, match="BRAINJAX_NATIVE=0"):
+    with pytest.raises(ConfigError, match="calls native code"):
         export(model, shape=(16, 16), platforms=("cpu",))
 
 

@@ -43,6 +43,7 @@ MAY_IMPORT = {
 }
 # Single files that know a little more than their room.
 EXTRA = {
+    "infer/export.py": {"native"},  # switches it off: other machines lack it
     "report/runs.py": {"train.logging"},
     "datasets/lgg.py": {"data"},  # opens a prepared folder, on demand
     "datasets/volumes.py": {"data"},

@@ -23,6 +23,7 @@ from typing import Any
 import jax
 import jax.export
 
+from brainjax import native
 from brainjax.infer import checksums
 from brainjax.infer.whole import whole
 from brainjax.types import CheckpointError, ConfigError, DataError
@@ -97,15 +98,15 @@ def export(
     if not platforms or set(platforms) - set(PLATFORMS):
         raise ConfigError(f"--platforms={','.join(platforms)}; name some of {', '.join(PLATFORMS)}")
     made = whole(model, shape=shape, dtype=dtype, batch_size=batch_size)
+    lower = jax.export.export(jax.jit(made.apply), platforms=tuple(platforms))
     try:
-        exported = jax.export.export(jax.jit(made.apply), platforms=tuple(platforms))(
-            *made.arguments.values()
-        )
+        with native.switched_off():
+            exported = lower(*made.arguments.values())
     except ValueError as error:
         if "custom call" not in str(error):
             raise
         raise ConfigError(
-            "the program would call native code that other machines lack; set BRAINJAX_NATIVE=0 and export again"
+            f"the model calls native code that other machines lack; build it without ({' '.join(str(error).split())[:200]})"
         ) from error
     facts = {
         "task": model.task,
