@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from brainjax.config import from_dict, to_dict
-from brainjax.train.sweep import Runner, resolve
+from brainjax.train.sweep import Data, Runner, resolve
 from brainjax.train.trial import Trial, groups, make_trials, write_json
 from brainjax.types import BrainjaxError, ConfigError
 
@@ -46,7 +46,7 @@ def run(runner: Runner, base: ConfigDict, trials: Sequence[Trial], cluster: Clus
         cluster: where.
 
     Raises:
-        ConfigError: ray is not installed, there is no such cluster, it has not what a task asks for, or tasks failed:
+        ConfigError: a trial cannot work; ray is not installed, there is no such cluster, it has not what a task asks for, or tasks failed:
             the others' results stay, and the same call repeats those that did.
     """
     try:
@@ -56,6 +56,7 @@ def run(runner: Runner, base: ConfigDict, trials: Sequence[Trial], cluster: Clus
     left = set(runner.left(trials))
     if not left:
         return
+    Data().check([t for t in trials if t.id in left])  # once, here, and not on every machine
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     if not cluster.address:
         quiet["include_dashboard"] = False
@@ -154,7 +155,7 @@ def _gather(ray: Any, waiting: list[Any], by_id: dict[str, Trial], runner: Runne
                     write_json(folder / "result.json", one["result"])
                 bar.update()
     if errors:
-        told = "; ".join(dict.fromkeys(errors))
+        told = "; ".join(dict.fromkeys(" ".join(error.split()) for error in errors))
         raise ConfigError(
             f"{len(errors)} ray tasks failed ({told}); results so far stay, and the same command repeats the rest"
         )
