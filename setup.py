@@ -1,6 +1,6 @@
 """Installs brainjax. Extras: `cuda` (GPU), `native` (oneDNN's convolutions on CPU), `dicom` (folders of DICOM files),
-`app` (the viewer), `test` (what the tests need, linting included), `parity` (the reference libraries, to test the
-importers of weights against them)."""
+`app` (the viewer), `ray` (sweeps on a cluster), `beam` (preparing data on one), `test` (what the tests need, linting
+included), `parity` (the reference libraries, to test the importers of weights against them)."""
 
 import pathlib
 import re
@@ -63,6 +63,8 @@ setup(
         "cuda": ["jax[cuda13]>=0.10"],
         "native": _ONEDNN,
         "dicom": ["pydicom>=3.0"],
+        "ray": ["ray>=2.40"],
+        "beam": ["apache-beam>=2.72"],
         "app": ["dash>=4.0", "plotly>=6.0"],
         "parity": ["torch>=2.6", "torchvision>=0.21", "keras>=3.8"],
         "test": [

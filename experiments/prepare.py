@@ -10,6 +10,10 @@ r"""Prepares a data set once: verifies every file and writes it as a TFDS data s
 Training takes the prepared folder in the place of the original one, with the same rows in the same order, and starts
 faster from it, the more so over a network disk. An interrupted preparation is never taken for a finished one.
 
+Large sets are prepared by many processes or machines with Apache Beam (pip install 'brainjax[beam]'):
+--beam_runner=DirectRunner --beam_options=direct_running_mode=multi_processing,direct_num_workers=8, or the runner of a
+cluster that reaches both folders. The result is the same.
+
 --plan also derives patch, batch and depth of the network from the volumes and the memory, and writes them with their
 reasons to plan.json in --output.
 """
@@ -43,6 +47,8 @@ _PLAN = flags.DEFINE_bool("plan", False, "Also write plan.json, of volumes.")
 _MEMORY = flags.DEFINE_float(
     "memory_gb", 8.0, "What a training step may take, for the plan.", lower_bound=0.0
 )
+_RUNNER = flags.DEFINE_string("beam_runner", "", "Apache Beam's runner; empty: none, one process.")
+_OPTIONS = flags.DEFINE_list("beam_options", [], "Of that runner: name=value, ...")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where result.json goes; default: --output.")
 
 
@@ -52,7 +58,7 @@ def main() -> None:
     from brainjax.types import ConfigError
 
     try:
-        from brainjax.datasets import images_builder, lgg_builder, volumes_builder
+        from brainjax.datasets import common_builder, images_builder, lgg_builder, volumes_builder
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"preparing needs {error.name}: pip install tensorflow-datasets tensorflow-cpu"
@@ -61,16 +67,17 @@ def main() -> None:
     if _PLAN.value and _DATASET.value not in volumes_builder.BUILDERS:
         raise ConfigError(f"--plan is for volumes ({', '.join(volumes_builder.BUILDERS)})")
     places, skip = (_DATA_DIR.value, _OUTPUT.value), {"skip_bad": _SKIP_BAD.value}
+    beam = common_builder.Beam(_RUNNER.value, tuple(_OPTIONS.value))
     if _DATASET.value == "LGG":
-        folder, counted = lgg_builder.prepare(*places, **skip), ("n_slices", "n_volumes")
+        folder, counted = lgg_builder.prepare(*places, **skip, beam=beam), ("n_slices", "n_volumes")
     elif _DATASET.value in volumes_builder.BUILDERS:
         skip["spacing"] = _SPACING.value
         if _LABELS.value:
             skip["labels"] = tuple(_LABELS.value)
-        folder = volumes_builder.prepare(_DATASET.value, *places, **skip)
+        folder = volumes_builder.prepare(_DATASET.value, *places, **skip, beam=beam)
         counted = "n_volumes", "n_patients"
     else:
-        folder = images_builder.prepare(_DATASET.value, *places, **skip)
+        folder = images_builder.prepare(_DATASET.value, *places, **skip, beam=beam)
         counted = "n_images", "n_groups"
     lazy = {}
     if _DATASET.value in volumes_builder.BUILDERS:

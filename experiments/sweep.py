@@ -17,7 +17,8 @@ experiments.train. No trial is stopped early, and the last averaged weights are 
 
 The same command resumes: finished trials are not repeated. A trial that diverges is recorded as such, and the
 others go on. On several machines: --shard=1/4 to --shard=4/4, with one --workdir on a shared disk, or with one
-each, which --report_only --merge=DIR1,DIR2,... puts together.
+each, which --report_only --merge=DIR1,DIR2,... puts together. Or --engine=ray (pip install 'brainjax[ray]'), with
+--ray_address=HOST:PORT of a running cluster, whose machines then share out the groups among them.
 
 In --workdir: sweep.csv (a row a trial), sweep.md (means with 95 % intervals over seeds and folds, ranking), sweep.png
 (box plots), result.json, and trials/<id>/ with each trial's config.json and result.json. Exit codes: 0 done, 1 an
@@ -60,6 +61,12 @@ _ONLY = flags.DEFINE_bool(
     "report_only", False, "Train nothing; report on the results that are there."
 )
 _MERGE = flags.DEFINE_list("merge", [], "Further directories of this sweep to report on.")
+_ENGINE = flags.DEFINE_enum("engine", "local", ["local", "ray"], "Who runs the trials.")
+_ADDRESS = flags.DEFINE_string(
+    "ray_address", "", "Of a ray cluster; empty: one of this machine alone."
+)
+_CPUS = flags.DEFINE_float("ray_cpus", 1.0, "Cores that a ray task asks for.", lower_bound=0.0)
+_GPUS = flags.DEFINE_float("ray_gpus", 0.0, "GPUs that a ray task asks for.", lower_bound=0.0)
 _QUIET = flags.DEFINE_bool("quiet", False, "No progress bar.")
 
 
@@ -94,9 +101,11 @@ def run(overrides: list[dict[str, Any]], changes: dict[str, str], workdir: pathl
     from brainjax.train.sweep import Runner, resolve
     from brainjax.train.trial import groups, make_trials, write_json
 
-    mode = resolve(_PACK.value)
+    # Of a cluster, the worker's machine decides.
+    mode = resolve(_PACK.value) if _ENGINE.value == "local" else _PACK.value
     mine = sweep.shard(overrides, _SHARD.value)
-    trials = make_trials(override(load(_CONFIG.value), changes, targets()), overrides)
+    base = override(load(_CONFIG.value), changes, targets())
+    trials = make_trials(base, overrides)
     left = sum(t.result(workdir) is None for t in sweep.shard(trials, _SHARD.value))
     plan = [{"id": t.id, "overrides": t.overrides} for t in trials]
     write_json(workdir / "sweep.json", {"trials": plan})
@@ -105,7 +114,14 @@ def run(overrides: list[dict[str, Any]], changes: dict[str, str], workdir: pathl
         f"{len(mine)} here, {left} to do, {mode}\nsweep: {workdir}",
         flush=True,
     )
-    Runner(workdir, mode, _SIZE.value, _KEEP.value, _QUIET.value).run(trials, _SHARD.value)
+    runner = Runner(workdir, mode, _SIZE.value, _KEEP.value, _QUIET.value)
+    if _ENGINE.value == "local":
+        runner.run(trials, _SHARD.value)
+        return
+    from brainjax.train import cluster
+
+    wanted = cluster.Cluster(_ADDRESS.value, _CPUS.value, _GPUS.value)
+    cluster.run(runner, base, sweep.shard(trials, _SHARD.value), wanted)
 
 
 def report(workdir: pathlib.Path, *, begun: float, name: str) -> dict[str, Any]:

@@ -43,6 +43,7 @@ MAY_IMPORT = {
 }
 # Single files that know a little more than their room.
 EXTRA = {
+    "infer/export.py": {"native"},  # switches it off: other machines lack it
     "report/runs.py": {"train.logging"},
     "datasets/lgg.py": {"data"},  # opens a prepared folder, on demand
     "datasets/volumes.py": {"data"},
@@ -52,6 +53,7 @@ ONLY_IN = {
     "tensorflow": r"data/tfdata\.py|datasets/\w+_builder\.py",
     "tensorflow_datasets": r"data/\w+\.py|datasets/\w+_builder\.py",
     "absl": r"",
+    "apache_beam": r"datasets/common_builder\.py",
     "nibabel": r"io/.*|preprocess/.*",
     "pydicom": r"io/dicom\.py",
     "PIL": r"io/.*|report/.*|datasets/.*",
@@ -60,8 +62,8 @@ ONLY_IN = {
     "tensorboardX": r"train/logging\.py",
     "safetensors": r"infer/release\.py|weights/pretrained\.py",
     "h5py": r"weights/keras_file\.py",
-    "ml_collections": r"config\.py|override\.py|train/(recipe|trial)\.py",
-    "tqdm": r"train/(loop|sweep)\.py|infer/evaluate\.py|datasets/.*|cli/.*",
+    "ml_collections": r"config\.py|override\.py|train/(recipe|trial|cluster)\.py",
+    "tqdm": r"train/(loop|sweep|cluster)\.py|infer/evaluate\.py|datasets/.*|cli/.*",
     "scipy": r"io/.*|preprocess/.*|infer/.*|datasets/.*|report/.*|app/surface\.py|metrics/(components|surface|lesion)\.py",
     "skimage": r"infer/localize\.py|report/.*|app/surface\.py",
     "dash": r"app/.*",
@@ -69,6 +71,7 @@ ONLY_IN = {
     "flask": r"app/.*",
     "werkzeug": r"app/.*",
     "torch": r"",
+    "ray": r"train/cluster\.py",
 }
 DEVICE_ROOMS = ("augment", "losses", "metrics", "models", "optim", "synth")
 # What of these rooms runs on the host: no distance transform of whole volumes, no components fit a device.

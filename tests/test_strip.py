@@ -46,7 +46,7 @@ def model_folder(tmp_path_factory):
 def stripper(model_folder):
     """It takes for brain what is brighter than the rest of the head: 0.9 of the range."""
     made = Stripper.load(str(model_folder))
-    made._probability = lambda variables, box: 1 / (1 + np.exp(-(np.asarray(box) - 80.0) / 4.0))
+    made.in_box = lambda variables, box: 1 / (1 + np.exp(-(np.asarray(box) - 80.0) / 4.0))
     return made
 
 

@@ -1,17 +1,90 @@
 """What the TFDS builders share: prepared once, stamped with their source, never finished when interrupted."""
 
+import dataclasses
 import hashlib
 import os
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import tensorflow_datasets as tfds
 
-from brainjax.types import DataError
+from brainjax.types import ConfigError, DataError
 
 
-def prepare(builder: tfds.core.GeneratorBasedBuilder, source_dir: str, stamp: str) -> str:
+@dataclasses.dataclass(frozen=True)
+class Beam:
+    """Apache Beam (https://beam.apache.org), which divides the decoding and writing among processes or machines.
+
+    Attributes:
+        runner: 'DirectRunner', 'FlinkRunner', 'DataflowRunner', ..; empty for no Beam: one process writes.
+        options: of the runner, 'name=value' or 'name', such as 'direct_num_workers=4'.
+    """
+
+    runner: str = ""
+    options: tuple[str, ...] = ()
+
+    def download_options(self) -> dict[str, Any]:
+        """What TFDS is told of it.
+
+        Raises:
+            ConfigError: Beam is not installed, or knows no such runner or option.
+        """
+        if not self.runner:
+            return {}
+        try:
+            import apache_beam
+            from apache_beam.options.pipeline_options import PipelineOptions
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                "--beam_runner needs Apache Beam: pip install 'brainjax[beam]'"
+            ) from error
+        try:
+            apache_beam.runners.create_runner(self.runner)
+        except (ValueError, ImportError, AttributeError) as error:
+            raise ConfigError(
+                f"--beam_runner={self.runner}: Apache Beam has no such runner here; try DirectRunner"
+            ) from error
+        flags = [f"--{option.lstrip('-')}" for option in self.options]
+        return {"beam_runner": self.runner, "beam_options": PipelineOptions(flags)}
+
+
+NO_BEAM = Beam()
+
+
+def examples(items: Sequence[Any], make: Callable[[Any], dict[str, Any]], beam: Beam) -> Any:
+    """Examples as TFDS takes them from a builder: (row, make(item)) one by one, or as a step of a Beam pipeline.
+
+    Args:
+        items: one a row; small, for Beam sends them to its workers.
+        make: a function of a module, or a partial one: it is sent to the workers too.
+        beam: whether there are any.
+    """
+    if not beam.runner:
+        return ((row, make(item)) for row, item in enumerate(items))
+    import apache_beam
+
+    # A reshuffle, or all items would stay with the worker that listed them.
+    return (
+        apache_beam.Create(list(enumerate(items)))
+        | apache_beam.Reshuffle()
+        | apache_beam.MapTuple(_Keyed(make))
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Keyed:
+    """(row, item) -> (row, make(item))."""
+
+    make: Callable[[Any], dict[str, Any]]
+
+    def __call__(self, row: int, item: Any) -> tuple[int, dict[str, Any]]:
+        return row, self.make(item)
+
+
+def prepare(
+    builder: tfds.core.GeneratorBasedBuilder, source_dir: str, stamp: str, beam: Beam = NO_BEAM
+) -> str:
     """Verifies, decodes and writes a data set; does nothing if the same files were prepared before.
 
     TFDS writes into a directory marked incomplete and renames it at the very end, so that an
@@ -21,6 +94,7 @@ def prepare(builder: tfds.core.GeneratorBasedBuilder, source_dir: str, stamp: st
         builder: with the folder where the prepared files go as its `data_dir`.
         source_dir: the folder as downloaded.
         stamp: of the files in it, by `stamp_of`.
+        beam: as the builder has it.
 
     Returns:
         The folder of the prepared version.
@@ -28,6 +102,7 @@ def prepare(builder: tfds.core.GeneratorBasedBuilder, source_dir: str, stamp: st
     Raises:
         DataError: there are bad files, which the message lists; or that folder holds what was prepared from
             other files.
+        ConfigError: see `Beam.download_options`.
     """
     # TFDS takes whatever was finished in that place for this data set. Written first, so that
     # there is no finished preparation without it.
@@ -42,7 +117,10 @@ def prepare(builder: tfds.core.GeneratorBasedBuilder, source_dir: str, stamp: st
     path.write_text(stamp)
     builder.download_and_prepare(
         download_config=tfds.download.DownloadConfig(
-            register_checksums=False, try_download_gcs=False, manual_dir=absolute(source_dir)
+            register_checksums=False,
+            try_download_gcs=False,
+            manual_dir=absolute(source_dir),
+            **beam.download_options(),
         )
     )
     return str(builder.data_path)

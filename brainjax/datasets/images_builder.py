@@ -8,7 +8,7 @@ is one TFDS split, `pictures`, in order of names; who trains on what is decided 
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
@@ -27,15 +27,23 @@ class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     MANUAL_DOWNLOAD_INSTRUCTIONS = "Unpack Kaggle's archive and pass its folder as source_dir."
     SOURCE: ClassVar[type[images.ImageFolder]]
 
-    def __init__(self, *, source_dir: str = "", skip_bad: bool = False, **kwargs: Any):
+    def __init__(
+        self,
+        *,
+        source_dir: str = "",
+        skip_bad: bool = False,
+        beam: common_builder.Beam = common_builder.NO_BEAM,
+        **kwargs: Any,
+    ):
         """Makes the builder; nothing is read yet.
 
         Args:
             source_dir: as `ImageFolder.dir`; the manual directory of TFDS if empty.
             skip_bad: leave bad files out instead of refusing to prepare.
+            beam: what shares the work out.
             **kwargs: of the TFDS builder; `data_dir` is where the prepared files go.
         """
-        self._source = self.SOURCE(source_dir, skip_bad=skip_bad)
+        self._source, self._beam = self.SOURCE(source_dir, skip_bad=skip_bad), beam
         super().__init__(**{"file_format": "array_record"} | kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -64,19 +72,17 @@ class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         # Decodes and verifies all files before the first example is written.
         return {SPLIT: self._generate_examples(source.good())}
 
-    def _generate_examples(
-        self, pictures: Sequence[Picture]
-    ) -> Iterator[tuple[int, dict[str, Any]]]:
-        for row, picture in enumerate(pictures):
-            yield (
-                row,
-                {
-                    "image": images.read_grey(picture.path)[..., None],
-                    "label": picture.label,
-                    "name": picture.name,
-                    "part": picture.part,
-                },
-            )
+    def _generate_examples(self, pictures: Sequence[Picture]) -> Any:
+        return common_builder.examples(pictures, _example, self._beam)
+
+
+def _example(picture: Picture) -> dict[str, Any]:
+    return {
+        "image": images.read_grey(picture.path)[..., None],
+        "label": picture.label,
+        "name": picture.name,
+        "part": picture.part,
+    }
 
 
 class TumorImages(_Builder):
@@ -103,7 +109,14 @@ class YesNoImages(_Builder):
 BUILDERS = {cls.__name__: cls for cls in (TumorImages, TumorImages7023, YesNoImages)}
 
 
-def prepare(dataset: str, source_dir: str, data_dir: str, *, skip_bad: bool = False) -> str:
+def prepare(
+    dataset: str,
+    source_dir: str,
+    data_dir: str,
+    *,
+    skip_bad: bool = False,
+    beam: common_builder.Beam = common_builder.NO_BEAM,
+) -> str:
     """Verifies, decodes and writes a data set; does nothing if the same files were prepared before.
 
     Args:
@@ -111,25 +124,29 @@ def prepare(dataset: str, source_dir: str, data_dir: str, *, skip_bad: bool = Fa
         source_dir: as `ImageFolder.dir`.
         data_dir: where the prepared files go.
         skip_bad: leave bad files out instead of refusing.
+        beam: what shares the work out, and must reach the folders by these names.
 
     Returns:
         The folder of the prepared version, inside `data_dir`.
 
     Raises:
-        ConfigError: no such data set.
+        ConfigError: no such data set, or no such Beam.
         DataError: there are bad files, which the message lists; or `data_dir` holds what was prepared from
             other files.
     """
     common_builder.hide_gpus()
     make = lookup(dataset, BUILDERS, "dataset")
     builder = make(
-        source_dir=source_dir, skip_bad=skip_bad, data_dir=common_builder.absolute(data_dir)
+        source_dir=common_builder.absolute(source_dir),
+        skip_bad=skip_bad,
+        beam=beam,
+        data_dir=common_builder.absolute(data_dir),
     )
     found = make.SOURCE(source_dir).find()
     stamp = common_builder.stamp_of(
         (skip_bad, len(found.problems)), ((p.name, p.path) for p in found.pictures)
     )
-    return common_builder.prepare(builder, source_dir, stamp)
+    return common_builder.prepare(builder, source_dir, stamp, beam)
 
 
 class Prepared(Sequence):

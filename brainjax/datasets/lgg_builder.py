@@ -16,7 +16,8 @@ import tensorflow_datasets as tfds
 
 from brainjax.datasets import common_builder
 from brainjax.datasets.base import ArrayDataset
-from brainjax.datasets.lgg import INFO, LGG, SEQUENCES, find_slices
+from brainjax.datasets.lgg import INFO, LGG, SEQUENCES, Slice, find_slices
+from brainjax.io import images
 from brainjax.types import ConfigError
 
 SPLIT = "slices"  # TFDS reserves the name 'all'
@@ -30,15 +31,23 @@ class LggMri(tfds.core.GeneratorBasedBuilder):
         "Unpack Kaggle's 'LGG MRI Segmentation' (kaggle_3m) and pass its folder as source_dir."
     )
 
-    def __init__(self, *, source_dir: str = "", skip_bad: bool = False, **kwargs: Any):
+    def __init__(
+        self,
+        *,
+        source_dir: str = "",
+        skip_bad: bool = False,
+        beam: common_builder.Beam = common_builder.NO_BEAM,
+        **kwargs: Any,
+    ):
         """Makes the builder; nothing is read yet.
 
         Args:
             source_dir: as `LGG.dir`; the manual directory of TFDS if empty.
             skip_bad: leave bad files out instead of refusing to prepare.
+            beam: what shares the work out.
             **kwargs: of the TFDS builder; `data_dir` is where the prepared files go.
         """
-        self._source = LGG(source_dir, skip_bad=skip_bad)
+        self._source, self._beam = LGG(source_dir, skip_bad=skip_bad), beam
         super().__init__(**{"file_format": "array_record"} | kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -65,7 +74,14 @@ class LggMri(tfds.core.GeneratorBasedBuilder):
         if not source.dir:
             source = dataclasses.replace(source, dir=str(dl_manager.manual_dir))
         # Reads and verifies all files before the first example is written.
-        return {SPLIT: self._generate_examples(source.load())}
+        dataset = source.load()
+        if not self._beam.runner:
+            return {SPLIT: self._generate_examples(dataset)}
+        # Workers are sent names and decode again, sooner than be sent pixels.
+        files = {(item.patient, item.number): item for item in find_slices(source.dir)[0]}
+        patients = (dataset.groups[g] for g in dataset.group)
+        good = [files[key] for key in zip(patients, dataset.position.tolist(), strict=True)]
+        return {SPLIT: common_builder.examples(good, _example, self._beam)}
 
     def _generate_examples(self, dataset: ArrayDataset) -> Iterator[tuple[int, dict[str, Any]]]:
         for row in range(len(dataset)):
@@ -80,13 +96,31 @@ class LggMri(tfds.core.GeneratorBasedBuilder):
             )
 
 
-def prepare(source_dir: str, data_dir: str, *, skip_bad: bool = False) -> str:
+def _example(item: Slice) -> dict[str, Any]:
+    image = images.read_image(item.image)
+    mask = images.read_image(item.mask).reshape(*image.shape[:2], 1) > 127
+    return {
+        "image": image,
+        "mask": mask.astype(np.uint8),
+        "patient": item.patient,
+        "position": item.number,
+    }
+
+
+def prepare(
+    source_dir: str,
+    data_dir: str,
+    *,
+    skip_bad: bool = False,
+    beam: common_builder.Beam = common_builder.NO_BEAM,
+) -> str:
     """Verifies, decodes and writes the data set; does nothing if the same files were prepared before.
 
     Args:
         source_dir: as `LGG.dir`.
         data_dir: where the prepared files go.
         skip_bad: leave bad files out instead of refusing.
+        beam: what shares the work out, and must reach the folders by these names.
 
     Returns:
         The folder of the prepared version, inside `data_dir`.
@@ -97,7 +131,10 @@ def prepare(source_dir: str, data_dir: str, *, skip_bad: bool = False) -> str:
     """
     common_builder.hide_gpus()
     builder = LggMri(
-        source_dir=source_dir, skip_bad=skip_bad, data_dir=common_builder.absolute(data_dir)
+        source_dir=common_builder.absolute(source_dir),
+        skip_bad=skip_bad,
+        beam=beam,
+        data_dir=common_builder.absolute(data_dir),
     )
     slices, problems = find_slices(source_dir)
     files = [
@@ -106,7 +143,7 @@ def prepare(source_dir: str, data_dir: str, *, skip_bad: bool = False) -> str:
         for kind in ("image", "mask")
     ]
     stamp = common_builder.stamp_of((skip_bad, len(problems)), files)
-    return common_builder.prepare(builder, source_dir, stamp)
+    return common_builder.prepare(builder, source_dir, stamp, beam)
 
 
 def data_source(data_dir: str) -> Sequence[dict[str, Any]]:

@@ -8,7 +8,8 @@ the folder is read twice, once to verify it and to find the grid that all cases 
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -34,6 +35,7 @@ class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         *,
         source_dir: str = "",
         options: Mapping[str, Any] = MappingProxyType({}),
+        beam: common_builder.Beam = common_builder.NO_BEAM,
         **kwargs: Any,
     ):
         """Makes the builder; nothing is read yet.
@@ -41,9 +43,10 @@ class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         Args:
             source_dir: the folder as downloaded; the manual directory of TFDS if empty.
             options: of the data set's class, such as `spacing` and `skip_bad`.
+            beam: what shares the work out.
             **kwargs: of the TFDS builder; `data_dir` is where the prepared files go.
         """
-        self._source = self.SOURCE(source_dir, **options)
+        self._source, self._beam = self.SOURCE(source_dir, **options), beam
         super().__init__(**{"file_format": "array_record"} | kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -86,22 +89,30 @@ class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         cases: Sequence[volumes.Case],
         shape: tuple[int, ...],
         spacing: tuple[float, ...],
-    ) -> Iterator[tuple[int, dict[str, Any]]]:
-        numbers = volumes.positions(cases)
-        for row, (case, position) in enumerate(zip(cases, numbers, strict=True)):
-            loaded = volumes.read_case(source, case)
-            image, mask = volumes.padded(loaded, shape)
-            yield (
-                row,
-                {
-                    "image": image,
-                    "mask": mask,
-                    "patient": case.patient,
-                    "position": position,
-                    "spacing": np.array(spacing, np.float32),
-                    "size": np.array(loaded.size.shape, np.int32),
-                },
-            )
+    ) -> Any:
+        make = functools.partial(_example, source=source, shape=shape, spacing=spacing)
+        items = list(zip(cases, volumes.positions(cases), strict=True))
+        return common_builder.examples(items, make, self._beam)
+
+
+def _example(
+    item: tuple[volumes.Case, int],
+    *,
+    source: volumes.VolumeFolder,
+    shape: tuple[int, ...],
+    spacing: tuple[float, ...],
+) -> dict[str, Any]:
+    case, position = item
+    loaded = volumes.read_case(source, case)
+    image, mask = volumes.padded(loaded, shape)
+    return {
+        "image": image,
+        "mask": mask,
+        "patient": case.patient,
+        "position": position,
+        "spacing": np.array(spacing, np.float32),
+        "size": np.array(loaded.size.shape, np.int32),
+    }
 
 
 class Brats(_Builder):
@@ -135,32 +146,43 @@ class ImagePairs(_Builder):
 BUILDERS = {cls.__name__: cls for cls in (Brats, Brats2013, ImagePairs, NFBS)}
 
 
-def prepare(dataset: str, source_dir: str, data_dir: str, **options: Any) -> str:
+def prepare(
+    dataset: str,
+    source_dir: str,
+    data_dir: str,
+    *,
+    beam: common_builder.Beam = common_builder.NO_BEAM,
+    **options: Any,
+) -> str:
     """Verifies, decodes and writes a data set; does nothing if the same files were prepared before.
 
     Args:
         dataset: one of `BUILDERS`.
         source_dir: the folder as downloaded.
         data_dir: where the prepared files go.
+        beam: what shares the work out, and must reach the folders by these names.
         **options: of the data set's class: `spacing`, `skip_bad`, or the `labels` of `ImagePairs`.
 
     Returns:
         The folder of the prepared version, inside `data_dir`.
 
     Raises:
-        ConfigError: no such data set.
+        ConfigError: no such data set, or no such Beam.
         DataError: there are bad files, which the message lists; or `data_dir` holds what was prepared from
             other files.
     """
     common_builder.hide_gpus()
     make = lookup(dataset, BUILDERS, "dataset")
     builder = make(
-        source_dir=source_dir, options=options, data_dir=common_builder.absolute(data_dir)
+        source_dir=common_builder.absolute(source_dir),
+        options=options,
+        beam=beam,
+        data_dir=common_builder.absolute(data_dir),
     )
     cases, problems = make.SOURCE(source_dir, **options).find()
     files = [(case.name, path) for case in cases for path in (*case.images, case.truth) if path]
     stamp = common_builder.stamp_of((sorted(options.items()), len(problems)), files)
-    return common_builder.prepare(builder, source_dir, stamp)
+    return common_builder.prepare(builder, source_dir, stamp, beam)
 
 
 def data_source(dataset: str, data_dir: str) -> Sequence[dict[str, Any]]:

@@ -108,7 +108,7 @@ class Predictor:
     def __init__(self, model: nn.Module, input: Input, options: Inference):
         """Compiles nothing yet; see the class for the arguments."""
         self.model, self.input, self.options = model, input, options
-        self._compiled = jax.jit(self._probabilities)
+        self._compiled = jax.jit(self.on_batch)
 
     def with_options(self, **changes: Any) -> "Predictor":
         """The same network with other inference options.
@@ -118,7 +118,8 @@ class Predictor:
         """
         return Predictor(self.model, self.input, dataclasses.replace(self.options, **changes))
 
-    def _probabilities(self, variables: Any, raw: dict[str, jax.Array]) -> jax.Array:
+    def on_batch(self, variables: Any, raw: dict[str, jax.Array]) -> jax.Array:
+        """One raw batch (see `Source`), for use within a compiled program: [B *spatial K], or [B K] of classes."""
         if not isinstance(variables, tuple):
             return self._of_one(variables, raw)
         each = [self._of_one(member, raw) for member in variables]

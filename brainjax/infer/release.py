@@ -9,7 +9,6 @@ Nothing here unpickles: safetensors holds numbers only, and the checksums are ve
 """
 
 import dataclasses
-import hashlib
 import json
 import pathlib
 from typing import Any
@@ -21,9 +20,10 @@ from safetensors import SafetensorError
 from safetensors.flax import load_file, save_file
 
 from brainjax.datasets.base import Dataset
+from brainjax.infer import checksums
 from brainjax.types import CheckpointError
 
-WEIGHTS, CONFIG, SUMS, CARD = "model.safetensors", "config.json", "SHA256SUMS", "MODEL_CARD.md"
+WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "MODEL_CARD.md"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,8 +93,7 @@ def save(
     (directory / WEIGHTS).chmod(0o644)  # safetensors makes it readable to its owner alone
     text = json.dumps({"config": release.config, "facts": release.facts}, indent=2)
     (directory / CONFIG).write_text(text + "\n")
-    sums = "".join(f"{_sha256(directory / name)}  {name}\n" for name in (WEIGHTS, CONFIG))
-    (directory / SUMS).write_text(sums)
+    checksums.write(directory, (WEIGHTS, CONFIG))
     if card:
         (directory / CARD).write_text(card)
     return directory
@@ -110,16 +109,7 @@ def load(directory: str | pathlib.Path) -> Release:
     if not is_release(directory):
         raise CheckpointError(f"{directory} holds no released model: {WEIGHTS} is missing")
     try:
-        sums = {}
-        for line in (directory / SUMS).read_text().splitlines():
-            wanted, name = line.split(maxsplit=1)
-            sums[name] = wanted
-        for name in (WEIGHTS, CONFIG):  # a sum that is not listed does not match either
-            if _sha256(directory / name) != sums.get(name):
-                raise CheckpointError(
-                    f"{directory / name} does not match its SHA-256 in {SUMS}: it is damaged or was "
-                    f"changed; fetch it again"
-                )
+        checksums.check(directory, (WEIGHTS, CONFIG))
         stored = json.loads((directory / CONFIG).read_text())
         flat = load_file(directory / WEIGHTS)
         variables = flax.traverse_util.unflatten_dict(flat, sep="/")
@@ -130,8 +120,3 @@ def load(directory: str | pathlib.Path) -> Release:
             f"{directory} cannot be read as a released model "
             f"({type(error).__name__}: {error}); fetch it again"
         ) from error
-
-
-def _sha256(path: pathlib.Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,6 +5,7 @@ The middle of a patch sees the most of its surroundings, so it counts more than 
 compiled network knows one shape, whatever the volume's, and the device holds no more than a batch of patches.
 """
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -49,42 +50,81 @@ def sliding_window(
         ConfigError: a patch or overlap that cannot be.
     """
     check_shape("volume", volume, (None,) * (len(patch) + 1))
-    size = tuple(int(p) for p in patch)
-    if min(size) < 1 or not 0 <= overlap < 1 or batch_size < 1:
+    plan = tiling(volume.shape[:-1], patch, overlap)
+    if batch_size < 1:
         raise ConfigError(
-            f"--config.infer patch={size}, overlap={overlap} and batch_size={batch_size} make no sliding window; use "
-            f"sizes above 0, an overlap in [0, 1) and a batch of 1 or more"
+            f"{batch_size} patches at once make no sliding window; set --config.infer.batch_size to 1 or more"
         )
-    native = volume.shape[:-1]
-    missing = [max(p - s, 0) for p, s in zip(size, native, strict=True)]
-    around = [(m // 2, m - m // 2) for m in missing]
-    if any(missing):
-        volume = np.pad(volume, [*around, (0, 0)], mode="edge")
-    begins = [starts(s, p, overlap) for s, p in zip(volume.shape[:-1], size, strict=True)]
-    places = list(itertools.product(*begins))
-    blend = [_gaussian(p) for p in size]
-    weight = _outer(blend).astype(np.float32)
-
+    if any(map(any, plan.around)):
+        volume = np.pad(volume, [*plan.around, (0, 0)], mode="edge")
     total = None
-    for part, found in _ahead(predict, volume, size, places, batch_size):
+    for part, found in _ahead(predict, volume, plan.size, plan.places, batch_size):
         if total is None:
             total = np.zeros((*volume.shape[:-1], found.shape[-1]), np.float32)
         for place, one in zip(part, found, strict=False):
-            total[_window(place, size)] += weight[..., None] * one
+            total[_window(place, plan.size)] += plan.weight[..., None] * one
         if check is not None:
             check()
+    for share in plan.shares:
+        total *= share
+    return total[plan.inner]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Tiling:
+    """How patches cover a volume.
+
+    Attributes:
+        size: of a patch.
+        around: voxels by which each axis of the volume is to be lengthened, (before, after), so that a patch fits.
+        places: first voxel of each patch in that volume.
+        weight: [*size] float32 of a patch's voxels.
+        shares: factors [X 1 1 1], [1 Y 1 1], [1 1 Z 1] float32 that make the weighted sum of all patches a mean.
+        inner: what of the lengthened volume is the volume itself.
+    """
+
+    size: tuple[int, ...]
+    around: tuple[tuple[int, int], ...]
+    places: list[tuple[int, ...]]
+    weight: np.ndarray
+    shares: tuple[np.ndarray, ...]
+    inner: tuple[slice, ...]
+
+
+def tiling(native: Sequence[int], patch: Sequence[int], overlap: float) -> Tiling:
+    """Patches of a volume of a certain size; see `sliding_window` for the arguments.
+
+    Raises:
+        ConfigError: a patch or overlap that cannot be.
+    """
+    size = tuple(int(p) for p in patch)
+    if min(size) < 1 or not 0 <= overlap < 1:
+        raise ConfigError(
+            f"--config.infer patch={size} and overlap={overlap} make no sliding window; use sizes above 0 and an "
+            f"overlap in [0, 1)"
+        )
+    missing = [max(p - n, 0) for p, n in zip(size, native, strict=True)]
+    around = tuple((m // 2, m - m // 2) for m in missing)
+    lengths = [n + m for n, m in zip(native, missing, strict=True)]
+    begins = [starts(n, p, overlap) for n, p in zip(lengths, size, strict=True)]
+    blend = [_gaussian(p) for p in size]
+    shares = []
     # Patches lie on a grid and the Gaussian is a product, so the sum of the weights is a product of sums along the axes.
-    for axis, (length, first, line) in enumerate(
-        zip(volume.shape[:-1], begins, blend, strict=True)
-    ):
+    for axis, (length, first, line) in enumerate(zip(lengths, begins, blend, strict=True)):
         covered = np.zeros(length)
         for begin in first:
             covered[begin : begin + len(line)] += line
-        lift = [1] * total.ndim
+        lift = [1] * (len(size) + 1)
         lift[axis] = length
-        total *= (1 / covered).astype(np.float32).reshape(lift)
-    inner = tuple(slice(low, low + n) for (low, _), n in zip(around, native, strict=True))
-    return total[inner]
+        shares.append((1 / covered).astype(np.float32).reshape(lift))
+    return Tiling(
+        size=size,
+        around=around,
+        places=list(itertools.product(*begins)),
+        weight=_outer(blend).astype(np.float32),
+        shares=tuple(shares),
+        inner=tuple(slice(low, low + n) for (low, _), n in zip(around, native, strict=True)),
+    )
 
 
 def starts(length: int, patch: int, overlap: float) -> list[int]:

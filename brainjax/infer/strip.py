@@ -26,8 +26,8 @@ from brainjax.types import CheckpointError
 
 DEFAULT = "strip_unet"
 THRESHOLD = 0.5
-_ROUNDS = 3  # placements of the box at most
-_SETTLED = 4.0  # mm; a shorter move is not worth another pass
+ROUNDS = 3  # placements of the box at most
+SETTLED = 4.0  # mm; a shorter move is not worth another pass
 _LEAST = 1.0  # ml; less is not a brain
 
 
@@ -51,6 +51,7 @@ class Stripper:
     Attributes:
         facts: what is known about the model: data, licence, scores.
         shape, spacing: the network's box in voxels, and its voxel size in mm.
+        in_box: compiled; (variables, [*shape] float32 as scanned) -> probability [*shape] float32.
         mirror: average with the left-right mirror image; twice the work in the last pass.
     """
 
@@ -68,7 +69,7 @@ class Stripper:
             logits = model.apply(variables, rescale(box)[None, ..., None], train=False)
             return jax.nn.sigmoid(logits[0, ..., 0])
 
-        self._probability = jax.jit(probability)
+        self.in_box = jax.jit(probability)
 
     @classmethod
     def load(cls, name: str = DEFAULT) -> "Stripper":
@@ -116,25 +117,25 @@ class Stripper:
             return nothing
         for centre in likely_centres(image, self.spacing):
             box = found = None
-            for _ in range(_ROUNDS):
+            for _ in range(ROUNDS):
                 box = _about(centre, self.shape, image.shape)
                 # Beyond the scan there is air, whatever number that is in this scan.
                 window = jnp.asarray(box.cut(image, fill=low))
-                found = _main_part(np.asarray(self._probability(self.variables, window)))
+                found = _main_part(np.asarray(self.in_box(self.variables, window)))
                 weight = found.sum()
                 if weight * self.spacing**3 < 1000 * _LEAST:
                     found = None
                     break
                 middle = np.array(ndimage.center_of_mass(found)) + box.start
                 moved, centre = np.abs(middle - centre).max() * self.spacing, middle
-                if moved < _SETTLED:
+                if moved < SETTLED:
                     break
             if found is not None:
                 break
         if found is None:
             return nothing
         if self.mirror:
-            other = np.asarray(self._probability(self.variables, window[::-1]))[::-1]
+            other = np.asarray(self.in_box(self.variables, window[::-1]))[::-1]
             found = _main_part((found + other) / 2)
         return box.paste(found)
 

@@ -8,11 +8,11 @@ from brainjax.preprocess.box import Box
 from brainjax.preprocess.conform import Undo, conform
 from brainjax.types import DataError
 
-_UPPER = 130.0  # mm from the top of the head that are head and not neck
-_HEIGHT = 75.0  # mm from the top of the head to the brain's middle, in adults
+UPPER = 130.0  # mm from the top of the head that are head and not neck
+HEIGHT = 75.0  # mm from the top of the head to the brain's middle, in adults
 _LOOK = 3.0  # mm between the voxels looked at for it
-_AIR, _BRIGHT = 2.0, 98.0  # percentiles: the level of air, and one that few voxels exceed
-_HEAD = 0.15  # of the way from one to the other; above is head
+AIR, BRIGHT = 2.0, 98.0  # percentiles: the level of air, and one that few voxels exceed
+HEAD = 0.15  # of the way from one to the other; above is head
 LOW, HIGH = 0.2, 99.5  # percentiles of a box that become black and white
 
 
@@ -35,9 +35,9 @@ def likely_centres(
         return [middle]
     height = np.flatnonzero(head.sum((0, 1)) > 0.1 * head.sum((0, 1)).max())
     top = float(step) * height[-1]
-    upper = head[:, :, max(0, int(height[-1] - _UPPER / (step * spacing))) :]
+    upper = head[:, :, max(0, int(height[-1] - UPPER / (step * spacing))) :]
     across = float(step) * np.array(ndimage.center_of_mass(upper)[:2])
-    centres = [np.array([*across, top - drop / spacing]) for drop in (_HEIGHT, 45.0, 110.0)]
+    centres = [np.array([*across, top - drop / spacing]) for drop in (HEIGHT, 45.0, 110.0)]
     return [*centres, middle]
 
 
@@ -81,9 +81,9 @@ def middle(image: np.ndarray, spacing: float) -> np.ndarray:
         spacing: mm, of all axes.
     """
     # Otsu's threshold may lie above the brain where a tumour is much brighter than that.
-    air, bright = np.percentile(image, (_AIR, _BRIGHT))
+    air, bright = np.percentile(image, (AIR, BRIGHT))
     step = max(1, round(_LOOK / spacing))
-    centre = likely_centres(image, spacing, float(air + _HEAD * (bright - air)), step)[0]
+    centre = likely_centres(image, spacing, float(air + HEAD * (bright - air)), step)[0]
     # A scan that ends within the head has its middle nowhere else than in itself.
     return np.clip(centre, 0, np.array(image.shape) - 1)
 

@@ -158,7 +158,22 @@ class Runner:
             Interrupted: it was asked to stop; the same call goes on.
         """
         mine = {t.id for t in shard(trials, which)}
-        left = {t.id for t in trials if t.id in mine and t.result(self.workdir) is None}
+        self.train(trials, {i for i in self.left(trials) if i in mine})
+
+    def left(self, trials: Sequence[Trial]) -> list[str]:
+        """Ids of the trials without a result; ConfigError where one has a result of another config."""
+        return [t.id for t in trials if t.result(self.workdir) is None]
+
+    def train(self, trials: Sequence[Trial], left: set[str]) -> None:
+        """Trains and scores certain trials.
+
+        Args:
+            trials: the whole sweep.
+            left: ids of those to be trained, none of which has a result.
+
+        Raises:
+            ConfigError, Interrupted: as `run`.
+        """
         if not left:
             return
         data = Data()
