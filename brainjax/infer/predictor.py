@@ -11,7 +11,7 @@ import numpy as np
 
 from brainjax.data.source import Input, Source
 from brainjax.infer.postprocess import Postprocess
-from brainjax.infer.sliding import mirrors, sliding_window, windows
+from brainjax.infer.sliding import mirrors, sliding_window, tiling
 from brainjax.metrics import overlap
 from brainjax.preprocess.batch import prepare, restore
 from brainjax.types import ConfigError
@@ -235,7 +235,9 @@ class Predictor:
         if not self._in_patches(source):
             return -(-count // size)
         native = source.dataset.image.shape[1:-1]
-        return count * -(-windows(native, self._patch(native), self.options.overlap) // size)
+        return count * -(
+            -len(tiling(native, self._patch(native), self.options.overlap).places) // size
+        )
 
     def probabilities(
         self,

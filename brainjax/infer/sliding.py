@@ -134,12 +134,6 @@ def starts(length: int, patch: int, overlap: float) -> list[int]:
     return [round(i * (length - patch) / max(count - 1, 1)) for i in range(count)]
 
 
-def windows(native: Sequence[int], patch: Sequence[int], overlap: float) -> int:
-    """How many patches `sliding_window` makes of a volume of this size."""
-    axes = zip(native, patch, strict=True)
-    return math.prod(len(starts(max(n, p), p, overlap)) for n, p in axes)
-
-
 def mirrors(axes: Sequence[int]) -> list[tuple[int, ...]]:
     """Every combination of `axes`, the empty one first: what mirror averaging flips in turn."""
     ranked = sorted(set(axes))

@@ -8,7 +8,7 @@ seconds, and kept in ~/.cache/brainjax; without the library or a compiler everyt
 of `models/conv_cpu.py`. BRAINJAX_NATIVE=0 in the environment switches it off; BRAINJAX_NATIVE=1 makes its absence an error
 and uses it on several simulated devices as well.
 
-`models/conv.py` is the only user of this room.
+`models/conv.py` calls it; `infer/export.py` switches it off for programs that are to run elsewhere.
 """
 
 import contextlib
