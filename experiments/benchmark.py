@@ -20,6 +20,7 @@ within a round. The first contestant of a case is the one that the ratios are of
 goes to stdout and --workdir/table.md; result.json and the last line hold every run.
 """
 
+import importlib
 import os
 import pathlib
 import platform
@@ -68,15 +69,16 @@ _WIDTH = flags.DEFINE_integer(
 
 def main() -> None:
     """Measures one suite in child processes."""
+    from brainjax.types import BrainjaxError
     from experiments.benchmarks import rounds, table
 
     begun = time.perf_counter()
     workdir = pathlib.Path(_WORKDIR.value)
     options = _options(workdir)
-    suite = _suite()
-    rounds.check_peers(options, suite["peers"])
+    suite, groups_of = _suite()
+    rounds.check_peers(options, suite.PEERS)
     workdir.mkdir(parents=True, exist_ok=True)
-    groups = rounds.chosen(suite["groups"](options), options)
+    groups = rounds.chosen(groups_of(options), options)
     runs, failures = rounds.measure(groups, options)
     summary = table.summarise(runs)
     text = table.markdown(summary, failures)
@@ -86,7 +88,7 @@ def main() -> None:
         "task": "benchmark",
         "suite": _SUITE.value,
         "setting": _setting(options, runs),
-        "metrics": suite["metrics"](runs, summary),
+        "metrics": suite.metrics(runs, summary),
         "table": summary,
         "runs": runs,
         "failures": failures,
@@ -94,29 +96,16 @@ def main() -> None:
     }
     entry.finish(workdir, result)
     if failures:
-        from brainjax.types import BrainjaxError
-
         label, message = next(iter(failures.items()))
         raise BrainjaxError(f"{len(failures)} contestants failed, the first: {label} {message}")
 
 
-def _suite() -> dict[str, Any]:
-    """The chosen suite: its groups, the peers it knows, and its metrics of (runs, summary)."""
-    from experiments.benchmarks import networks
-
-    def nothing(runs: Any, summary: Any) -> dict[str, float]:
-        return {}
-
+def _suite() -> tuple[Any, Any]:
+    """The chosen suite's module, and the function that gives its groups."""
     name = _SUITE.value
-    if name in ("cpu", "gpu"):
-        make = getattr(networks, name)
-        rates = lambda runs, summary: networks.rates(summary)  # noqa: E731
-        return {"groups": make, "peers": networks.PEERS, "metrics": rates}
-    import importlib
-
-    module = importlib.import_module(f"experiments.benchmarks.{name}")
-    metrics = getattr(module, "metrics", nothing)
-    return {"groups": module.groups, "peers": module.PEERS, "metrics": metrics}
+    module = "networks" if name in ("cpu", "gpu") else name
+    found = importlib.import_module(f"experiments.benchmarks.{module}")
+    return found, getattr(found, name if module == "networks" else "groups")
 
 
 def _options(workdir: pathlib.Path) -> Any:

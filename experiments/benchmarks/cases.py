@@ -88,9 +88,7 @@ CASES = {
         "ResNetUNet", _RESNET | {"variant": "v1"}, peers=("keras",), **_slices(4)
     ),
     "transunet": Case("TransUNet", _TRANSUNET, peers=("torch", "keras"), **_slices(4)),
-    "vgg16": Case(
-        "VGG", _IMAGES, peers=("torch", "keras"), pixels=False, **_slices(32, 128)
-    ),
+    "vgg16": Case("VGG", _IMAGES, peers=("torch", "keras"), pixels=False, **_slices(32, 128)),
     "mobilenetv2": Case(
         "MobileNetV2", _IMAGES, peers=("torch", "keras"), pixels=False, **_slices(32, 128)
     ),

@@ -3,11 +3,11 @@
 The ratio of a feed is the step's seconds over its own: how many such steps it could feed.
 """
 
-import pathlib
 from typing import Any
 
 from experiments.benchmarks import child
-from experiments.benchmarks.rounds import Contestant, Groups, Options
+from experiments.benchmarks.rounds import Contestant, Groups, Options, Runs
+from experiments.benchmarks.table import Summary
 
 PEERS = ()
 FEEDS = ("tfdata", "memory", "device")
@@ -34,6 +34,16 @@ def groups(options: Options) -> Groups:
     return found
 
 
+def metrics(runs: Runs, summary: Summary) -> dict[str, float]:
+    """How many times the step's demand each feed gives."""
+    return {
+        f"{group} {name} over demand": of["ratio"]
+        for group, who in summary.items()
+        for name, of in who.items()
+        if "ratio" in of
+    }
+
+
 def feed(
     kind: str, shape: tuple[int, ...], count: int, batch: int, steps: int, disk: bool = False
 ) -> dict[str, Any]:
@@ -45,7 +55,7 @@ def feed(
         count: examples in the set, one a patient.
         batch: examples a step.
         steps: batches to time.
-        disk: read the examples from a memory-mapped file instead of from arrays.
+        disk: read the examples from records as `experiments.prepare` writes them, instead of from arrays.
     """
     import sys
     import tempfile
@@ -53,24 +63,12 @@ def feed(
     import jax
     import numpy as np
 
-    from brainjax.data import Order, Source, feeds
-    from brainjax.datasets.base import ArrayDataset, DatasetInfo
+    from brainjax.data import Order, Source, feeds, from_records
 
     with tempfile.TemporaryDirectory() as folder:
-        rng = np.random.default_rng(0)
-        image = rng.integers(0, 256, (count, *shape), np.uint8)
-        mask = (image[..., :1] > 200).astype(np.uint8)
+        data = noise(shape, count)
         if disk:
-            image, mask = (_mapped(pathlib.Path(folder) / n, a) for n, a in zip("im", (image, mask)))
-        names = tuple(f"{i:04d}" for i in range(count))
-        data = ArrayDataset(
-            info=DatasetInfo("noise", tuple("abcd"[: shape[-1]]), ("lesion",), "none", "nobody"),
-            image=image,
-            mask=mask,
-            group=np.arange(count, dtype=np.int32),
-            position=np.zeros(count, np.int32),
-            groups=names,
-        )
+            data = from_records(_records(folder, data), data.info)
         source = Source(data, 1, "zscore")
         order = Order(np.arange(count), np.arange(0), batch, 0.0, 0)
         batches = feeds.choose(kind)(source, order, 0, sys.maxsize)
@@ -85,9 +83,51 @@ def feed(
     return {**found, "units": batch, "unit": "examples", "device": device}
 
 
-def _mapped(path: pathlib.Path, array: Any) -> Any:
-    """The same array, read from a file on demand."""
+def noise(shape: tuple[int, ...], count: int) -> Any:
+    """A data set of images of [*spatial C] `shape`, uint8: blocks of four voxels, so that they compress as scans do."""
     import numpy as np
 
-    np.save(path, array)
-    return np.load(f"{path}.npy", mmap_mode="r", allow_pickle=False)
+    from brainjax.datasets.base import ArrayDataset, DatasetInfo
+
+    *space, channels = shape
+    rng = np.random.default_rng(0)
+    small = rng.integers(0, 256, (count, *(-(-n // 4) for n in space), channels), np.uint8)
+    for axis in range(1, 1 + len(space)):
+        small = small.repeat(4, axis)
+    image = np.ascontiguousarray(small[(slice(None), *map(slice, space))])
+    return ArrayDataset(
+        info=DatasetInfo("noise", tuple("abcd"[:channels]), ("lesion",), "none", "nobody"),
+        image=image,
+        mask=(image[..., :1] > 200).astype(np.uint8),
+        group=np.arange(count, dtype=np.int32),
+        position=np.zeros(count, np.int32),
+        groups=tuple(f"{i:04d}" for i in range(count)),
+    )
+
+
+def _records(folder: str, data: Any) -> Any:
+    """Writes a data set as ArrayRecord, PNG where it is of slices, and opens it."""
+    import numpy as np
+    import tensorflow_datasets as tfds
+
+    def stored(array: Any) -> Any:
+        if array.ndim == 4:
+            return tfds.features.Image(shape=array.shape[1:], encoding_format="png")
+        return tfds.features.Tensor(shape=array.shape[1:], dtype=np.uint8, encoding="zlib")
+
+    features = {"image": stored(data.image), "mask": stored(data.mask)}
+    features |= {"patient": tfds.features.Text(), "position": np.int32}
+    rows = (
+        (name, {"image": image, "mask": mask, "patient": name, "position": 0})
+        for image, mask, name in zip(data.image, data.mask, data.groups, strict=True)
+    )
+    builder = tfds.dataset_builders.store_as_tfds_dataset(
+        name="noise",
+        version="1.0.0",
+        features=tfds.features.FeaturesDict(features),
+        split_datasets={"train": rows},
+        data_dir=folder,
+        file_format="array_record",
+        disable_shuffling=True,
+    )
+    return builder.as_data_source(split="train")

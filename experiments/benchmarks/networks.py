@@ -4,7 +4,8 @@ import dataclasses
 from typing import Any
 
 from experiments.benchmarks.cases import CASES, MODES
-from experiments.benchmarks.rounds import Contestant, Groups, Options
+from experiments.benchmarks.rounds import Contestant, Groups, Options, Runs
+from experiments.benchmarks.table import Summary
 
 PEERS = ("torch", "monai", "keras")
 _NO_GPU = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
@@ -104,7 +105,7 @@ def _groups(
     return groups
 
 
-def rates(summary: dict[str, dict[str, dict[str, Any]]]) -> dict[str, float]:
+def metrics(runs: Runs, summary: Summary) -> dict[str, float]:
     """Operations a second of ours in every group and, where a matmul was timed beside it, their share of its rate."""
     found = {}
     for group, contestants in summary.items():

@@ -33,7 +33,9 @@ def network(
     variables = filled(model, x)
     count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"]))
     if mode == "train":
-        step, flops = trainer(model, variables, x, target(x, spec.classes, spec.pixels))
+        y = target(x, spec.classes, spec.pixels)
+        step, compiled, arguments = trainer(model, variables, x, y)
+        flops = operations(compiled, *arguments)
     else:
         apply = jax.jit(lambda v, x: model.apply(v, x, train=False))
         flops = operations(apply, variables, x)
@@ -70,8 +72,12 @@ def filled(model: Any, x: Array) -> Any:
     return jax.device_put(jax.tree_util.tree_map_with_path(fill, shapes))
 
 
-def trainer(model: Any, variables: Any, x: Array, y: Array) -> tuple[Any, float]:
-    """(a step of Adam that returns when it is done, its operations); cross-entropy a pixel or an image."""
+def trainer(model: Any, variables: Any, x: Array, y: Array) -> tuple[Any, Any, tuple[Any, ...]]:
+    """A step of Adam on the cross-entropy of pixels or images.
+
+    Returns:
+        (the step, which returns when it is done; the compiled function in it; the arguments of its first call).
+    """
     tx = optax.adam(1e-3)
     rest = {k: v for k, v in variables.items() if k != "params"}
 
@@ -93,13 +99,13 @@ def trainer(model: Any, variables: Any, x: Array, y: Array) -> tuple[Any, float]
 
     held = [(variables["params"], rest, tx.init(variables["params"]), jax.random.key(0))]
     compiled = jax.jit(update, donate_argnums=0)
-    flops = operations(compiled, held[0], x, y)
+    arguments = (held[0], x, y)
 
     def step() -> None:
         held[0], loss = compiled(held[0], x, y)
         loss.block_until_ready()
 
-    return step, flops
+    return step, compiled, arguments
 
 
 def operations(function: Any, *arguments: Any) -> float:

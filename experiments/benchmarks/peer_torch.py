@@ -300,7 +300,8 @@ class TransUNet(nn.Module):
         features, width = fields["features"], fields["width"]
         widths, how = [channels, *features], ("batch", "relu")
         self.downs = nn.ModuleList(
-            Floor(2, a, b, 2, *how, bias=False) for a, b in zip(widths[:-1], widths[1:], strict=True)
+            Floor(2, a, b, 2, *how, bias=False)
+            for a, b in zip(widths[:-1], widths[1:], strict=True)
         )
         self.pool = nn.MaxPool2d(2)
         self.patches = nn.Conv2d(features[-1], width, fields["patch"], fields["patch"])

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from brainjax.lookup import lookup
@@ -150,7 +150,10 @@ def measure(groups: Groups, options: Options) -> tuple[Runs, dict[str, str]]:
 def check_equal(group: str, runs: Mapping[str, Sequence[Reply]]) -> None:
     """Raises BrainjaxError where replies of one group tell different numbers of parameters."""
     counts = {
-        name: r["parameters"] for name, replies in runs.items() for r in replies if "parameters" in r
+        name: r["parameters"]
+        for name, replies in runs.items()
+        for r in replies
+        if "parameters" in r
     }
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{name} {count:,}" for name, count in counts.items())
@@ -177,6 +180,3 @@ def _child(contestant: Contestant, options: Options) -> Reply:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise BrainjaxError(f"failed: {last}")
     return json.loads(done.stdout.splitlines()[-1])
-
-
-Build = Callable[[Options], Groups]

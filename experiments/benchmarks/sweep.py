@@ -12,6 +12,7 @@ from typing import Any
 from experiments.benchmarks import child
 from experiments.benchmarks.rounds import Contestant, Groups, Options, Runs
 from experiments.benchmarks.sweep_data import images
+from experiments.benchmarks.table import Summary
 
 PEERS = ("keras",)
 OURS = ("packed", "sequential", "alone")
@@ -33,9 +34,10 @@ def groups(options: Options) -> Groups:
     return {"sweep": who}
 
 
-def metrics(runs: Runs, trials: int) -> dict[str, float]:
+def metrics(runs: Runs, summary: Summary) -> dict[str, float]:
     """Median seconds, of the wall and of all cores, trials a minute, and how many times as many 'packed' does."""
     found: dict[str, float] = {}
+    trials = next(r["units"] for each in runs["sweep"].values() for r in each)
     replies = {name: r for name, r in runs["sweep"].items() if r}
     for name, each in replies.items():
         for key in ("seconds", "cpu_seconds"):
@@ -112,4 +114,5 @@ def train(
             for i in range(0, len(trials), count):
                 pack(program, trials[i : i + count], folder / str(i))
         spent = clock.read()
-    return {**spent, "device": jax.devices()[0].device_kind}
+    device = jax.devices()[0].device_kind
+    return {**spent, "units": len(rates), "unit": "trials", "device": device}

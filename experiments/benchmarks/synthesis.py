@@ -3,7 +3,8 @@
 from typing import Any
 
 from experiments.benchmarks import child
-from experiments.benchmarks.rounds import Contestant, Groups, Options
+from experiments.benchmarks.rounds import Contestant, Groups, Options, Runs
+from experiments.benchmarks.table import Summary
 
 PEERS = ()
 
@@ -21,6 +22,15 @@ def groups(options: Options) -> Groups:
     fields = {"shape": shape, "steps": options.steps}
     found["head_synthesis"] = {"brainjax": Contestant("synthesis:heads", fields)}
     return found
+
+
+def metrics(runs: Runs, summary: Summary) -> dict[str, float]:
+    """Heads a second of each."""
+    return {
+        f"{group} heads_per_second": of["units"] / of["seconds"]
+        for group, who in summary.items()
+        for of in who.values()
+    }
 
 
 def scan(band: str, slices: int, size: int, steps: int) -> dict[str, Any]:

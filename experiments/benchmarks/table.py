@@ -29,9 +29,7 @@ def summarise(runs: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]) -> 
             found |= {k: v for k, v in replies[0].items() if isinstance(v, str)}
             if first and replies is not first:
                 base = statistics.median(r["seconds"] for r in first)
-                pairs = [
-                    a["seconds"] / b["seconds"] for a, b in zip(first, replies, strict=False)
-                ]
+                pairs = [a["seconds"] / b["seconds"] for a, b in zip(first, replies, strict=False)]
                 found |= {"ratio": base / found["seconds"], "low": min(pairs), "high": max(pairs)}
             summary[group][name] = found
     return summary
