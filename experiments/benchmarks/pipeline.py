@@ -2,7 +2,8 @@
 
 `brainjax` and the peers start anew for each scan, as a shell script starts them, and read their weights; ours compiles,
 too, unless a cache of compiled programs is there ('brainjax cached'). `brainjax running` is what each further scan of a
-folder costs. The peers fetch their weights when first run: run them once before.
+folder costs. A peer may fetch its weights when first run: run it once before. deepbet refuses files below 100 kB, such as
+the head of --small.
 """
 
 import pathlib
