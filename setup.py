@@ -1,6 +1,7 @@
 """Installs brainjax. Extras: `cuda` (GPU), `native` (oneDNN's convolutions on CPU), `dicom` (folders of DICOM files),
 `app` (the viewer), `ray` (sweeps on a cluster), `beam` (preparing data on one), `test` (what the tests need, linting
-included), `parity` (the reference libraries, to test the importers of weights against them)."""
+included), `parity` (the reference libraries, to test the importers of weights against them), `bench` (the peers that
+`experiments.benchmark` measures beside ours; they may live in an environment of their own)."""
 
 import pathlib
 import re
@@ -67,6 +68,10 @@ setup(
         "beam": ["apache-beam>=2.72"],
         "app": ["dash>=4.0", "plotly>=6.0"],
         "parity": ["torch>=2.6", "torchvision>=0.21", "keras>=3.8"],
+        "bench": [
+            *("torch>=2.6", "torchvision>=0.21", "monai>=1.5", "keras>=3.8", "torchio>=1.0"),
+            *("deepbet>=1.0", "hd-bet>=2.0"),
+        ],
         "test": [
             *("pytest>=8.0", "hypothesis>=6.100", "ruff~=0.17.5", "pydicom>=3.0"),
             *("dash>=4.0", "plotly>=6.0", "selenium>=4.20"),

@@ -185,7 +185,7 @@ def test_nothing_unpickles_or_evaluates_text():
     """Neither by import nor by an option, in the package and at its entry points."""
     bad_modules = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
     bad_names = {"allow_pickle", "eval", "exec"}
-    for path in [*files(), *(ROOT / "experiments").glob("*.py")]:
+    for path in [*files(), *(ROOT / "experiments").rglob("*.py")]:
         tree = ast.parse(path.read_text())
         assert not bad_modules & {name.split(".")[0] for name in imports(path)}, path
         keywords = {

@@ -1,0 +1,133 @@
+"""brainjax's side of the comparison of networks: a training step and an inference, as a user writes them."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+
+from brainjax import models
+from experiments.benchmarks import child
+from experiments.benchmarks.cases import CASES
+
+# Long enough for one matmul to show what the device can do.
+_EDGE = {"cpu": 2048, "gpu": 16384, "tpu": 16384}
+
+
+def network(
+    case: str, mode: str, steps: int, dtype: str = "float32", small: bool = False
+) -> dict[str, Any]:
+    """Times one case, trained or applied.
+
+    Returns:
+        As `child.timed`, with the number of trained parameters, the operations of a step ('flops'), the examples of
+        one ('units'), and on a GPU the most memory held there and the rate of a large matmul.
+    """
+    spec = CASES[case]
+    model = getattr(models, spec.model)(dtype=dtype, **spec.fields)
+    shape = spec.small if small else spec.shape
+    x = jax.device_put(np.random.default_rng(0).normal(size=shape).astype(np.float32))
+    variables = filled(model, x)
+    count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"]))
+    if mode == "train":
+        y = target(x, spec.classes, spec.pixels)
+        step, compiled, arguments = trainer(model, variables, x, y)
+        flops = operations(compiled, *arguments)
+    else:
+        apply = jax.jit(lambda v, x: model.apply(v, x, train=False))
+        flops = operations(apply, variables, x)
+
+        def step() -> None:
+            apply(variables, x).block_until_ready()
+
+    facts = {"parameters": count, "units": shape[0], "unit": "examples", "flops": flops}
+    facts["device"] = jax.devices()[0].device_kind
+    found = child.timed(step, steps)
+    return {**found, **facts, **device_memory(), **_device_rate(dtype)}
+
+
+def target(x: Array, classes: int, pixels: bool) -> Array:
+    """Some truth: a mask [B *spatial K] in {0, 1}, or one-hot labels [B K]."""
+    rng = np.random.default_rng(1)
+    if pixels:
+        return jnp.asarray(rng.integers(0, 2, (*x.shape[:-1], classes)), jnp.float32)
+    return jnp.asarray(np.eye(classes)[rng.integers(0, classes, x.shape[0])], jnp.float32)
+
+
+def filled(model: Any, x: Array) -> Any:
+    """Variables of a model without running it: He normal kernels, scales 1, the rest 0."""
+    shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), x)
+    rng = np.random.default_rng(0)
+
+    def fill(path: Any, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        name = path[-1].key
+        if name == "kernel":
+            fan_in = math.prod(leaf.shape[:-1])
+            return rng.normal(0, math.sqrt(2 / fan_in), leaf.shape).astype(np.float32)
+        return np.full(leaf.shape, float(name in ("scale", "var")), np.float32)
+
+    return jax.device_put(jax.tree_util.tree_map_with_path(fill, shapes))
+
+
+def trainer(model: Any, variables: Any, x: Array, y: Array) -> tuple[Any, Any, tuple[Any, ...]]:
+    """A step of Adam on the cross-entropy of pixels or images.
+
+    Returns:
+        (the step, which returns when it is done; the compiled function in it; the arguments of its first call).
+    """
+    tx = optax.adam(1e-3)
+    rest = {k: v for k, v in variables.items() if k != "params"}
+
+    def objective(params: Any, rest: Any, x: Array, y: Array, key: Array) -> tuple[Array, Any]:
+        rngs = {"dropout": key}
+        everything = {"params": params, **rest}
+        logits, new = model.apply(everything, x, train=True, mutable=list(rest), rngs=rngs)
+        if logits.ndim > 2:
+            return optax.sigmoid_binary_cross_entropy(logits, y).mean(), new
+        return optax.softmax_cross_entropy(logits, y).mean(), new
+
+    def update(state: Any, x: Array, y: Array) -> tuple[Any, Array]:
+        params, rest, moments, key = state
+        key, now = jax.random.split(key)
+        gradient = jax.value_and_grad(objective, has_aux=True)
+        (loss, new), grads = gradient(params, rest, x, y, now)
+        moves, moments = tx.update(grads, moments, params)
+        return (optax.apply_updates(params, moves), {**rest, **new}, moments, key), loss
+
+    held = [(variables["params"], rest, tx.init(variables["params"]), jax.random.key(0))]
+    compiled = jax.jit(update, donate_argnums=0)
+    arguments = (held[0], x, y)
+
+    def step() -> None:
+        held[0], loss = compiled(held[0], x, y)
+        loss.block_until_ready()
+
+    return step, compiled, arguments
+
+
+def operations(function: Any, *arguments: Any) -> float:
+    """Floating-point operations of a jitted function as GPUs get it, where every convolution is written as one."""
+    shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), arguments)
+    lowered = function.trace(*shapes).lower(lowering_platforms=("cuda",))
+    return float(lowered.cost_analysis()["flops"])
+
+
+def device_memory() -> dict[str, int]:
+    """The most memory that was held on the accelerator; nothing on CPU, where the process's own counts."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    return {"device_bytes": stats["peak_bytes_in_use"]} if "peak_bytes_in_use" in stats else {}
+
+
+def _device_rate(dtype: str) -> dict[str, float]:
+    """Operations a second of a large matmul: what the fraction of the roofline is measured against."""
+    platform = jax.default_backend()
+    if platform == "cpu":
+        return {}
+    n = _EDGE[platform]
+    a = jnp.ones((n, n), dtype)
+    product = jax.jit(jnp.dot)
+    found = child.timed(lambda: product(a, a).block_until_ready(), 5)
+    return {"matmul_flops": 2 * n**3 / found["seconds"]}
