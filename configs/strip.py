@@ -86,15 +86,4 @@ def _last() -> ConfigDict:
     return config.lock()
 
 
-def _long() -> ConfigDict:
-    config = _last().copy_and_resolve_references()
-    with config.unlocked():
-        config.name = "strip_unet_long"
-        # The infant was the weakest of the heads.
-        config.augment.p_small = 0.5
-        config.optimizer.learning_rate = 8e-4
-        config.train.update(init="checkpoints/runs/strip_unet_last", steps=2000)
-    return config.lock()
-
-
-VARIANTS = {"": _unet, "fine": _fine, "last": _last, "long": _long}
+VARIANTS = {"": _unet, "fine": _fine, "last": _last}
