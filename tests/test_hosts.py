@@ -17,7 +17,7 @@ from brainjax.types import ConfigError
 
 COMMAND = [
     *(sys.executable, "-m", "experiments.train", "--config=configs/unet.py", "--quiet"),
-    *("--config.data.subjects=4", "--config.data.slices=6", "--config.data.size=16"),
+    *("--config.data.subjects=4", "--config.data.slices=8", "--config.data.size=32"),
     *("--config.split.test=1", "--config.split.val=1", "--config.model.features=(4,8)"),
     *("--config.input.size=16", "--config.train.batch_size=4", "--config.train.eval_every=2"),
     *("--config.train.checkpoint_every=2", "--config.train.log_every=1"),
@@ -55,7 +55,7 @@ def together(workdir, *more, count=2):
         )
         for i in range(count)
     ]
-    found = [child.communicate(timeout=500) for child in children]
+    found = [child.communicate(timeout=900) for child in children]
     assert [child.returncode for child in children] == [0] * count, found
     return [out for out, _ in found]
 
@@ -138,7 +138,7 @@ def test_the_environment_says_whether_there_are_others(monkeypatch, variables, j
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     hosts.initialize()
-    assert asked == ([{}] if joins else [])
+    assert [set(how) for how in asked] == ([{"shutdown_timeout_seconds"}] if joins else [])
 
 
 def test_a_host_reads_the_rows_of_its_own_devices(monkeypatch):

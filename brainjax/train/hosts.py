@@ -14,6 +14,9 @@ from jax.experimental import multihost_utils
 
 from brainjax.types import ConfigError
 
+# How long a process that fails waits for the others before it ends, and they with it. Those that succeed come together.
+_PATIENCE_S = 30
+
 
 def initialize(coordinator: str = "", num_processes: int = 0, process_id: int = -1) -> None:
     """Joins the other processes, if there are any; before jax is asked for a device.
@@ -50,7 +53,7 @@ def initialize(coordinator: str = "", num_processes: int = 0, process_id: int = 
     # It would take SIGTERM for itself, and with it the checkpoint that `StopRequest` ends a run with.
     jax.config.update("jax_enable_preemption_service", False)
     try:
-        jax.distributed.initialize(**how)
+        jax.distributed.initialize(**how, shutdown_timeout_seconds=_PATIENCE_S)
     except (RuntimeError, ValueError) as error:
         raise ConfigError(
             f"the processes did not find each other ({(str(error).splitlines() or [''])[0][:200]}); "
