@@ -32,12 +32,13 @@ def free_port():
         return s.getsockname()[1]
 
 
-def together(workdir, *more, count=2):
+def together(workdir, *, count=2, devices=1):
     """Runs the command in so many processes; what each printed, the exit codes checked."""
-    port = free_port()
+    port, env = free_port(), clean_environment()
+    env["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
     children = [
         subprocess.Popen(
-            [*COMMAND, f"--workdir={workdir}", *more]
+            [*COMMAND, f"--workdir={workdir}"]
             + (
                 [
                     f"--coordinator=localhost:{port}",
@@ -48,7 +49,7 @@ def together(workdir, *more, count=2):
                 else []
             ),
             cwd=ROOT,
-            env=clean_environment(),
+            env=env,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -68,7 +69,7 @@ def log(workdir, kind="train"):
 @pytest.mark.slow
 def test_two_processes_train_as_one_and_one_goes_on_with_their_run(tmp_path):
     alone, both = tmp_path / "alone", tmp_path / "both"
-    together(alone, count=1)
+    together(alone, count=1, devices=2)
     first, second = together(both)
     # The first alone tells and writes: one line a step, one checkpoint a save, one result.
     result = json.loads(first.splitlines()[-1])
@@ -76,9 +77,8 @@ def test_two_processes_train_as_one_and_one_goes_on_with_their_run(tmp_path):
     assert "run:" not in second and "metrics" not in second
     one, two = log(alone), log(both)
     assert [x["step"] for x in two] == list(range(1, 7))
-    # Later gradients differ by what Adam makes of rounding where they are nearly 0.
-    assert two[0]["grad_norm"] == pytest.approx(one[0]["grad_norm"], rel=1e-5)
-    assert [x["loss"] for x in two] == pytest.approx([x["loss"] for x in one], rel=1e-4)
+    for name in ("loss", "grad_norm"):
+        assert [x[name] for x in two] == pytest.approx([x[name] for x in one], rel=1e-5)
     scores = [[x["dice_volume_mean"] for x in log(run, "val")] for run in (alone, both)]
     assert scores[1] == pytest.approx(scores[0], abs=1e-3)
     saved = [
