@@ -14,8 +14,8 @@ r"""Trains a segmentation or classification model, or goes on with a run that wa
 
 Any field of the config is a flag: --config.train.steps=500 --config.model.dropout=0.1
 --config.optimizer.learning_rate=1e-3 --config.loss.name=jaccard. The same command with the same --workdir
-resumes a killed run, bit for bit. Exit codes: 0 done, 1 an error in one line, 75 stopped by SIGTERM
-or Ctrl-C with its state saved.
+resumes a killed run, bit for bit. On several machines each runs the command, see docs/scaling.md.
+Exit codes: 0 done, 1 an error in one line, 75 stopped by SIGTERM or Ctrl-C with its state saved.
 """
 
 import json
@@ -41,12 +41,22 @@ _PLAN = flags.DEFINE_string(
     None,
     "A plan.json of experiments.prepare, whose numbers replace the config's; --config.FIELD still has the last word.",
 )
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator",
+    "",
+    "Several processes train together: HOST:PORT of the first of them, the same in all; 'auto' to find each other as "
+    "jax does. Empty: as SLURM's srun or a Cloud TPU pod says, else alone.",
+)
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", 0, "With --coordinator: how many there are.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", -1, "With --coordinator: which this is, from 0.")
 _QUIET = flags.DEFINE_bool("quiet", False, "No progress bar.")
 
 # A run may be resumed with other values of these: they change where and how often, never what.
 _MAY_CHANGE = (
     "data.dir",
     "input.feed",
+    "train.parallel",
+    "train.space",
     "train.checkpoint_every",
     "train.log_every",
     "train.keep",
@@ -64,27 +74,32 @@ def main(changes: dict[str, str]) -> None:
     from brainjax.config import load
     from brainjax.override import override
     from brainjax.preprocess import plan
+    from brainjax.train import hosts
     from brainjax.train.recipe import targets
 
+    hosts.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     begun = time.perf_counter()
     config = load(_CONFIG.value)
     if _PLAN.value:
         changes = {**plan.load(_PLAN.value).changes(config), **changes}
     config = override(config, changes, targets())
     workdir = pathlib.Path(_WORKDIR.value or f"checkpoints/runs/{config.name}")
-    entry.finish(workdir, train(config, workdir, begun=begun, quiet=_QUIET.value))
+    result = train(config, workdir, begun=begun, quiet=_QUIET.value)
+    if result is not None:
+        entry.finish(workdir, result)
 
 
 def train(
     config: ConfigDict, workdir: pathlib.Path, *, begun: float, quiet: bool = False
-) -> dict[str, Any]:
-    """Trains what `config` describes in `workdir` and returns the result."""
+) -> dict[str, Any] | None:
+    """Trains what `config` describes in `workdir` and returns the result; of several processes, in the first alone."""
     from brainjax.config import to_dict
     from brainjax.datasets import splits
     from brainjax.infer import release
     from brainjax.infer.calibrate import calibrated
     from brainjax.infer.evaluate import Scores, evaluate
     from brainjax.report import run_report
+    from brainjax.train import hosts
     from brainjax.train.loop import Trainer
     from brainjax.train.recipe import make_recipe
 
@@ -99,16 +114,21 @@ def train(
     rows_are, groups_are = ("images", "groups of like images") if labels else ("slices", "patients")
     if dataset.rank == 3:
         rows_are, groups_are = "volumes", "patients"
-    print(
-        f"{config.name}: {type(recipe.model).__name__} with {trainer.parameters:,} parameters; "
-        f"{len(split.train)} / {len(split.val)} / {len(split.test)} {rows_are} to train / validate / "
-        f"test, of {len(dataset.groups)} {groups_are}\nprotocol: {split.protocol}\nrun: {workdir}",
-        flush=True,
-    )
-    run_report.training_batch(workdir, trainer)
+    if hosts.first():
+        print(
+            f"{config.name}: {type(recipe.model).__name__} with {trainer.parameters:,} parameters; "
+            f"{len(split.train)} / {len(split.val)} / {len(split.test)} {rows_are} to train / validate / "
+            f"test, of {len(dataset.groups)} {groups_are}\nprotocol: {split.protocol}\nrun: {workdir}",
+            flush=True,
+        )
+        run_report.training_batch(workdir, trainer)
     trainer.run()
 
     step, variables = trainer.final()
+    writes = hosts.first()
+    hosts.separate()
+    if not writes:
+        return None
     predictor, kept = trainer.predictor, to_dict(config)
     if labels and len(split.val):
         predictor = calibrated(predictor, variables, trainer.source, split.val)
@@ -158,6 +178,7 @@ def _claim(workdir: pathlib.Path, config: dict[str, Any]) -> None:
     A config that failed before its first checkpoint left nothing to protect: it may be corrected.
     """
     from brainjax.config import difference
+    from brainjax.train import hosts
     from brainjax.types import ConfigError
 
     path = workdir / "config.json"
@@ -170,6 +191,8 @@ def _claim(workdir: pathlib.Path, config: dict[str, Any]) -> None:
                 f"{workdir} holds a run of another config ({'; '.join(changed[:3])}); choose another "
                 f"--workdir, or delete that one"
             )
+    if not hosts.first():
+        return
     workdir.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(config, indent=2) + "\n")

@@ -23,7 +23,7 @@ def variants():
 @pytest.fixture(autouse=True)
 def one_device(monkeypatch):
     """Batch sizes are chosen for any usual number of devices; here it is that of a laptop."""
-    monkeypatch.setattr("jax.local_device_count", lambda: 1)
+    monkeypatch.setattr("jax.device_count", lambda: 1)
 
 
 @pytest.mark.parametrize("file, variant", variants())

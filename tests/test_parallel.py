@@ -190,7 +190,7 @@ def test_a_batch_that_does_not_divide_is_refused_with_one_that_does():
 
 
 def test_one_device_means_no_driver(monkeypatch):
-    monkeypatch.setattr(jax, "local_device_count", lambda: 1)
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
     assert parallel.resolve("auto") == "none" and parallel.axis_name("auto") is None
 
 

@@ -51,6 +51,7 @@ class Order:
         fraction: share of each batch drawn from `foreground`, in [0, 1]; the rest comes from all
             rows. Lesions fill few slices, and a batch without any teaches a Dice loss little.
         seed: of the shuffles.
+        part: [b] which of a batch's rows are read here, where several hosts share it; None for all.
 
     Raises:
         ConfigError: no rows, an empty batch, or a fraction outside [0, 1].
@@ -61,6 +62,7 @@ class Order:
     batch_size: int
     fraction: float
     seed: int
+    part: np.ndarray | None = None
 
     def __post_init__(self):
         if not len(self.rows):
@@ -71,11 +73,12 @@ class Order:
             raise ConfigError(f"--config.input.foreground={self.fraction}; choose 0.0 to 1.0")
 
     def __call__(self, step: int) -> np.ndarray:
-        """[batch_size] int64: the rows of this step's batch, those from `foreground` first."""
+        """[batch_size] int64: the rows of this step's batch, those from `foreground` first; or `part` of them."""
         wanted = round(self.batch_size * self.fraction) if len(self.foreground) else 0
         picked = self._draw(_FOREGROUND, self.foreground, step, wanted)
         others = self._draw(_ANY, self.rows, step, self.batch_size - wanted)
-        return np.concatenate([picked, others]).astype(np.int64)
+        rows = np.concatenate([picked, others]).astype(np.int64)
+        return rows if self.part is None else rows[self.part]
 
     def _draw(self, stream: int, rows: np.ndarray, step: int, count: int) -> np.ndarray:
         """[count] of `rows`, for this step."""

@@ -49,6 +49,16 @@ class MetricsLog:
         self._events.close()
 
 
+class NoLog:
+    """What a process keeps that is not the one to write: nothing."""
+
+    def write(self, step: int, kind: str, values: dict[str, Any]) -> None:
+        """Keeps nothing."""
+
+    def close(self) -> None:
+        """Has nothing to close."""
+
+
 def read(path: pathlib.Path) -> list[dict[str, Any]]:
     """The complete lines of a metrics file; [] where there is none."""
     if not path.exists():

@@ -19,10 +19,10 @@ from brainjax.datasets.base import Dataset
 from brainjax.datasets.splits import Split, fingerprint
 from brainjax.infer.evaluate import evaluate
 from brainjax.infer.predictor import Predictor
-from brainjax.train import parallel
+from brainjax.train import hosts, parallel
 from brainjax.train.checkpoint import Checkpoints
 from brainjax.train.initial import start_from
-from brainjax.train.logging import MetricsLog
+from brainjax.train.logging import MetricsLog, NoLog
 from brainjax.train.recipe import Recipe
 from brainjax.train.signals import Interrupted, StopRequest
 from brainjax.train.state import TrainState, count_parameters, create
@@ -94,8 +94,8 @@ class Trainer:
                 "--config.train.patience=0"
             )
         self.recipe, self.split, self.seed = recipe, split, seed
-        self.workdir, self.quiet = workdir, quiet
-        self.options = recipe.train
+        self.workdir, self.quiet = workdir, quiet or not hosts.first()
+        self.options = options = recipe.train
         self.source: Source = recipe.source(dataset)
         self.predictor: Predictor = recipe.predictor()
         shape = recipe.batch_shape(dataset)
@@ -106,29 +106,33 @@ class Trainer:
         self.record = Record(data=fingerprint(dataset, split))
         self.checkpoints = Checkpoints(workdir / "checkpoints")
         if self.checkpoints.latest is not None:
-            self.state, record = self.checkpoints.restore(self.state)
+            like = parallel.on_every_device(self.state, options.space)
+            self.state, record = self.checkpoints.restore(like)
             if record["data"] != self.record.data:
                 raise ConfigError(
                     f"the data are not those that {workdir} was begun with: other slices, masks or "
                     f"patients would move between training and test; choose another --workdir"
                 )
             self.record = Record(**record)
-        elif self.options.init:
+        elif options.init:
             self.state, seen = start_from(
-                self.options.init, recipe.plain_model, self.state, dataset, split
+                options.init, recipe.plain_model, self.state, dataset, split
             )
             self.record.inherited = seen
+        self.state = parallel.on_every_device(self.state, options.space)
         step = make_step(
             recipe.model,
             recipe.loss,
             recipe.tx,
             size=recipe.input.size,
             augment=recipe.augment,
-            ema=self.options.ema,
-            mixup=self.options.mixup,
-            axis_name=parallel.axis_name(self.options.parallel),
+            ema=options.ema,
+            mixup=options.mixup,
+            axis_name=parallel.axis_name(options.parallel, options.space),
+            accumulate=options.accumulate,
+            split=parallel.splitter(options.parallel, options.space),
         )
-        self.step = parallel.parallelize(step, self.options.parallel)
+        self.step = parallel.parallelize(step, options.parallel, options.space)
 
     @property
     def trained_on(self) -> list[str]:
@@ -142,16 +146,18 @@ class Trainer:
         return count_parameters(self.state.variables)
 
     def feed(self, start: int) -> Iterator[Any]:
-        """Raw training batches from step `start` on."""
+        """Raw training batches from step `start` on; of each, the rows of this process."""
+        options = self.options
         order = Order(
             rows=self.split.train,
             foreground=self.source.foreground(self.split.train, balance=self.recipe.input.balance),
-            batch_size=self.options.batch_size,
+            batch_size=options.batch_size,
             fraction=self.recipe.input.foreground,
             seed=self.seed,
+            part=parallel.places(options.batch_size, options.parallel, options.space),
         )
         feed = feeds.choose(self.recipe.input.feed)
-        return feed(self.source, order, start, self.options.steps)
+        return feed(self.source, order, start, options.steps)
 
     def run(self) -> None:
         """Trains to the end, from wherever the directory's newest checkpoint stands.
@@ -164,7 +170,9 @@ class Trainer:
         if self.record.done:
             return
         start = int(self.state.step)
-        log = MetricsLog(self.workdir, start, redo="val" if self._due(start) else "")
+        log = NoLog()
+        if hosts.first():
+            log = MetricsLog(self.workdir, start, redo="val" if self._due(start) else "")
         bar = tqdm(
             total=self.options.steps,
             initial=start,
@@ -182,7 +190,7 @@ class Trainer:
             bar.close()
             log.close()
 
-    def _steps(self, start: int, log: MetricsLog, bar: tqdm, stop: StopRequest) -> None:
+    def _steps(self, start: int, log: MetricsLog | NoLog, bar: tqdm, stop: StopRequest) -> None:
         # The invariants: a step is logged, then evaluated, then saved, so that a checkpoint's record
         # already knows the evaluation of its own step, or that it is still due; and nothing is
         # decided between saves that the record does not hold.
@@ -220,24 +228,31 @@ class Trainer:
         wanted = step == self.options.steps or (step and step % self.options.eval_every == 0)
         return bool(wanted and len(self.split.val) and self.record.evaluated != step)
 
-    def _conclude(self, step: int, log: MetricsLog, bar: tqdm, stop: StopRequest) -> None:
+    def _conclude(self, step: int, log: MetricsLog | NoLog, bar: tqdm, stop: StopRequest) -> None:
         """Evaluates and saves after `step`, where that is due; ends the run if it was asked to."""
         options, record = self.options, self.record
         if self._due(step):
             # Cut short by a request to stop, it is still due, and made up for on resuming.
             with contextlib.suppress(_CutShort):
                 self._evaluate(step, log, bar, stop)
+        asked = self._asked(step, stop)
         early = bool(options.patience) and record.stale >= options.patience
         record.done = (step == options.steps or early) and not self._due(step)
         improved = record.best_step == step
-        if improved or record.done or stop.asked or step % options.checkpoint_every == 0:
+        if improved or record.done or asked or step % options.checkpoint_every == 0:
             self.save()
-        if stop.asked:
+        if asked:
             self.checkpoints.wait()
             raise Interrupted(
                 f"stopped at step {step} of {options.steps}; its checkpoint is saved: "
                 f"the same command goes on"
             )
+
+    def _asked(self, step: int, stop: StopRequest) -> bool:
+        """Whether to end after `step`; of several processes, whether any is to, which is asked where they log."""
+        if hosts.count() == 1:
+            return stop.asked
+        return step % self.options.log_every == 0 and hosts.any_of(stop.asked)
 
     @property
     def averaged(self) -> Any:
@@ -250,9 +265,9 @@ class Trainer:
             self.state, dataclasses.asdict(self.record), best=self.record.best_step
         )
 
-    def _evaluate(self, step: int, log: MetricsLog, bar: tqdm, stop: StopRequest) -> None:
+    def _evaluate(self, step: int, log: MetricsLog | NoLog, bar: tqdm, stop: StopRequest) -> None:
         def check() -> None:
-            if stop.asked:
+            if stop.asked and hosts.count() == 1:  # several stop together or not at all
                 raise _CutShort
 
         bar.set_description("evaluating")
@@ -261,7 +276,8 @@ class Trainer:
         ).metrics
         bar.set_description("training")
         log.write(step, "val", scores)
-        record, score = self.record, scores[self.options.monitor]
+        # Every process scores, and goes by the first one's score: nothing may come between their decisions.
+        record, score = self.record, hosts.of_first(scores[self.options.monitor])
         record.evaluated = step
         if score is not None and (record.best is None or score > record.best):
             record.best, record.best_step, record.stale = score, step, 0

@@ -17,6 +17,9 @@ class TrainOptions:
         eval_every: steps between evaluations on the validation patients.
         log_every: steps between lines of `metrics.jsonl`.
         parallel: 'auto', 'none', 'pmap' or 'jit' (see `brainjax.train.parallel`).
+        space: devices among which each image or volume is split, along its first axis; 1 for none.
+        accumulate: parts in which a device's share of the batch is computed, one after another, for memory; gradients are
+            those of the whole batch. BatchNorm sees one part at a time.
         ema: decay of the average of the weights that is evaluated and released; 0 for the weights themselves.
         mixup: of a classifier, parameter of the Beta distribution that says how far an image is blended with another
             (see `brainjax.train.step.mix`); 0 for never.
@@ -34,6 +37,8 @@ class TrainOptions:
     eval_every: int = 200
     log_every: int = 10
     parallel: str = "auto"
+    space: int = 1
+    accumulate: int = 1
     ema: float = 0.99
     mixup: float = 0.0
     clip_norm: float = 1.0
@@ -46,7 +51,7 @@ class TrainOptions:
     def __post_init__(self) -> None:
         """Raises ConfigError for an option out of range, or a batch that does not divide."""
         counts = ("steps", "batch_size", "checkpoint_every", "eval_every", "log_every")
-        for name in (*counts, "max_bad_steps"):
+        for name in (*counts, "max_bad_steps", "space", "accumulate"):
             if getattr(self, name) < 1:
                 raise ConfigError(
                     f"--config.train.{name} must be 1 or more, got {getattr(self, name)}"
@@ -61,4 +66,4 @@ class TrainOptions:
             raise ConfigError(f"--config.train.mixup must be 0 or more, got {self.mixup}")
         if self.keep not in ("best", "last"):
             raise ConfigError(f"--config.train.keep must be 'best' or 'last', got {self.keep!r}")
-        parallel.check_batch(self.batch_size, self.parallel)
+        parallel.check_batch(self.batch_size, self.parallel, self.space, self.accumulate)

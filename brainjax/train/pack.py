@@ -122,6 +122,7 @@ class Program:
             augment=recipe.augment,
             ema=recipe.train.ema,
             mixup=recipe.train.mixup,
+            accumulate=recipe.train.accumulate,
         )
         return step(state, batch, key)
 

@@ -117,6 +117,7 @@ class Recipe:
             jax.ShapeDtypeStruct(mask, jnp.float32),
         )
         shape, target = image.shape, mask
+        parallel.check_space(shape, self.train.space)
         if labels:
             target = jax.ShapeDtypeStruct((*shape[:1], dataset.truth.shape[-1]), jnp.float32)
         classes = target.shape[-1]
@@ -200,17 +201,18 @@ def make_recipe(config: ConfigDict) -> Recipe:
         train=train,
         infer=infer,
         augment=made,
-        model=build(config.model, get["model"], **_axis(config.model, train.parallel)),
+        model=build(config.model, get["model"], **_axis(config.model, train)),
         plain_model=build(config.model, get["model"]),
         loss=bind(config.loss, get["loss"]),
         tx=optim.make(config.optimizer.name, chosen, schedule, clip_norm=train.clip_norm),
     )
 
 
-def _axis(section: ConfigDict, how: str) -> dict[str, str | None]:
+def _axis(section: ConfigDict, train: TrainOptions) -> dict[str, str | None]:
     """`axis_name` for the networks that have something to agree on between the devices of a pmap."""
     known = options(models.get(section.name))
-    return {"axis_name": parallel.axis_name(how)} if "axis_name" in known else {}
+    name = parallel.axis_name(train.parallel, train.space)
+    return {"axis_name": name} if "axis_name" in known else {}
 
 
 def _monitors(labels: bool, rank: int = 2) -> list[str]:

@@ -99,7 +99,7 @@ def _from_checkpoints(directory: pathlib.Path) -> release.Release:
         )
     config = json.loads(path.read_text())
     # Which devices trained it says nothing about the ones here.
-    here = {**config, "train": {**config["train"], "parallel": "none"}}
+    here = {**config, "train": {**config["train"], "parallel": "none", "space": 1}}
     recipe = make_recipe(from_dict(here))
     dataset = recipe.dataset.load()
     shape = recipe.batch_shape(dataset)

@@ -10,6 +10,7 @@ import optax
 
 from brainjax import losses, optim
 from brainjax.preprocess.batch import prepare
+from brainjax.train.accumulate import mapped, summed
 from brainjax.train.state import TrainState
 from brainjax.types import Batch
 
@@ -26,6 +27,8 @@ def make_step(
     ema: float = 0.0,
     mixup: float = 0.0,
     axis_name: str | None = None,
+    accumulate: int = 1,
+    split: Callable[[jax.Array], jax.Array] = lambda x: x,
 ) -> Step:
     """Builds `step(state, raw_batch, key) -> (state, metrics)`.
 
@@ -34,6 +37,11 @@ def make_step(
     augmentation and dropout depend on its place in the global batch, so one device and eight draw the same.
 
     A step whose loss, gradient or update is not finite changes nothing but its counters.
+
+    With `accumulate` the network sees the batch in that many parts, one after another, and the sum of their gradients
+    makes one update: the memory is that of a part, the result that of the whole, for networks that treat each example
+    by itself. BatchNorm normalises each part by its own statistics, and moves its averages once a part; dropout draws
+    anew for each.
 
     Args:
         model: a Linen module called as `model(x, train=...)`; its `axis_name`, if it has one, must equal this one. It may
@@ -45,6 +53,8 @@ def make_step(
         ema: decay of the moving average of the variables; 0 switches it off.
         mixup: see `mix`; 0 switches it off. For labels alone.
         axis_name: the mapped axis under pmap, None elsewhere.
+        accumulate: parts of the batch; it must divide a device's share.
+        split: says how images and masks lie on the devices (see `parallel.splitter`).
     """
 
     def total(x: jax.Array) -> jax.Array:
@@ -53,32 +63,49 @@ def make_step(
     def step(
         state: TrainState, raw: Batch, key: jax.Array
     ) -> tuple[TrainState, dict[str, jax.Array]]:
-        batch = prepare(raw, size)
-        image, valid = batch["image"], batch["valid"]
-        # A class is not moved by what moves the image: there, the mask has no channels.
-        mask = batch.get("mask", image[..., :0])
         key = jax.random.fold_in(key, state.step)
+        valid = raw["valid"]
         device = 0 if axis_name is None else jax.lax.axis_index(axis_name)
         places = device * len(valid) + jnp.arange(len(valid))
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(places)
-        if augment is not None:
-            image, mask = augment.batch(keys, image, mask)
-        target = batch.get("label", mask)
-        if mixup and "label" in batch:
+
+        def see(raw: Batch, keys: jax.Array) -> tuple[jax.Array, jax.Array]:
+            batch = prepare(raw, size)
+            image = batch["image"]
+            # A class is not moved by what moves the image: there, the mask has no channels.
+            mask = batch.get("mask", image[..., :0])
+            if augment is not None:
+                image, mask = augment.batch(keys, image, mask)
+            return image, batch.get("label", mask)
+
+        image, target = mapped(see, (raw, keys), accumulate)
+        if mixup and "label" in raw:
             image, target = mix(keys, places, image, target, mixup, axis_name)
         count = jnp.maximum(total(valid.sum()), 1.0)
-        rngs = {"dropout": jax.random.fold_in(key, 1 << 30)}
-
-        def objective(params: Any) -> tuple[jax.Array, Any]:
-            variables = {**state.variables, "params": params}
-            logits, updates = model.apply(
-                variables, image, train=True, mutable=["batch_stats"], rngs=rngs
-            )
-            summed, _ = losses.reduce(losses.at_all_levels(loss, logits, target), valid)
-            return summed / count, updates
-
         params = state.variables["params"]
-        (value, updates), grads = jax.value_and_grad(objective, has_aux=True)(params)
+
+        def gradients(
+            updates: Any, part: tuple[jax.Array, ...], key: jax.Array
+        ) -> tuple[tuple[jax.Array, Any], Any]:
+            image, target, valid = part
+            image, target = split(image), target if "label" in raw else split(target)
+
+            def objective(params: Any) -> tuple[jax.Array, Any]:
+                variables = {**state.variables, **updates, "params": params}
+                logits, moved = model.apply(
+                    variables, image, train=True, mutable=["batch_stats"], rngs={"dropout": key}
+                )
+                over, _ = losses.reduce(losses.at_all_levels(loss, logits, target), valid)
+                return over / count, moved
+
+            (value, moved), grads = jax.value_and_grad(objective, has_aux=True)(params)
+            return (value, grads), moved
+
+        statistics = {k: v for k, v in state.variables.items() if k == "batch_stats"}
+        dropout = jax.random.fold_in(key, 1 << 30)
+        (value, grads), updates = summed(
+            gradients, statistics, (image, target, valid), dropout, accumulate
+        )
         value, grads = total(value), jax.tree.map(total, grads)
         norm = optax.global_norm(grads)
         moves, opt_state = tx.update(grads, state.opt_state, params)

@@ -109,7 +109,7 @@ def make_trials(base: ConfigDict, overrides: Sequence[Mapping[str, Any]]) -> lis
         try:
             text = {key: v if isinstance(v, str) else repr(v) for key, v in change.items()}
             config = override(base, text, targets()).copy_and_resolve_references()
-            config.train.update(parallel="none", keep="last")
+            config.train.update(parallel="none", space=1, keep="last")
             recipe = make_recipe(config)
             if recipe.train.patience:
                 raise ConfigError(
