@@ -1,11 +1,10 @@
 """What an import brings along, counted in modules: seconds differ from machine to machine."""
 
 import json
-import subprocess
 import sys
 
 import pytest
-from tiny import ROOT, clean_environment
+from tiny import python
 
 
 def brought(code, before=""):
@@ -14,13 +13,7 @@ def brought(code, before=""):
         f"import json, sys\n{before}\nknown = set(sys.modules)\n{code}\n"
         "print(json.dumps(sorted(set(sys.modules) - known)))"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=ROOT,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-    )
+    run = python(script)
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout)
 

@@ -3,11 +3,10 @@
 import ast
 import pathlib
 import re
-import subprocess
 import sys
 
 import pytest
-from tiny import ROOT, TINY, clean_environment
+from tiny import ROOT, TINY, python
 
 PACKAGE = ROOT / "brainjax"
 
@@ -206,13 +205,7 @@ def test_models_import_without_the_heavy_libraries():
         "import brainjax.models, brainjax.losses, brainjax.augment, brainjax.optim, brainjax.metrics\n"
         f"print([m for m in {heavy} if m in set(sys.modules) - before])"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-    )
+    run = python(code)
     assert run.stdout.strip() == "[]", run.stdout + run.stderr
 
 
@@ -225,13 +218,7 @@ def test_training_from_memory_needs_no_tensorflow(tmp_path):
         f"sys.argv[1:] = {flags!r}\n"
         "runpy.run_module('experiments.train', run_name='__main__')"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-    )
+    run = python(code)
     assert run.returncode == 0 and (tmp_path / "result.json").is_file(), run.stderr
 
 

@@ -207,7 +207,9 @@ def test_sigterm_at_any_moment_ends_with_75_and_the_same_command_goes_on(trained
         assert time.monotonic() - begun < 10, moment
         assert "Traceback" not in err, moment
         if moment == "scoring" and child.returncode == 0:
-            assert (tmp_path / "result.json").exists()  # so quick that there was nothing left to stop
+            assert (
+                tmp_path / "result.json"
+            ).exists()  # so quick that there was nothing left to stop
             continue
         assert child.returncode == 75 and "stopped" in err, f"{moment}: {err}"
     again = run("train", *command)

@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import subprocess
+import sys
 
 import flax.linen as nn
 import jax
@@ -135,6 +137,17 @@ def clean_environment() -> dict[str, str]:
     """For child processes: one device, as a user has it."""
     env = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "PYTHONPATH")}
     return env | {"JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+def python(code, **environment):
+    """`python -c code` from the root in a clean environment, to its end; texts captured."""
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=clean_environment() | environment,
+        capture_output=True,
+        text=True,
+    )
 
 
 def make_labelled(counts=(14, 10, 12), size=32, copies=True, seed=0) -> LabelledDataset:

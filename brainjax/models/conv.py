@@ -133,9 +133,8 @@ def conv(
         # A pointwise convolution is a matmul; a strided one reads only the positions it keeps.
         x = x[(slice(None), *(slice(None, None, s) for s in strides))]
         return jnp.dot(x, kernel.reshape(kernel.shape[-2:]))
-    span = zip(x.shape[1:-1], padding, size, strides, dilation, strict=True)
-    out = [(n + sum(p) - (k - 1) * d - 1) // s + 1 for n, p, k, s, d in span]
     how = {"strides": strides, "padding": padding, "dilation": dilation}
+    out = calls.out_size(x.shape[1:-1], size, **how)
     if calls.can(x, kernel, padding=padding) and min(out) > 0 and native.ready():
         return _conv(x, kernel, strides, padding, dilation, True)
     if math.prod(out[-2:]) <= math.prod(size[-2:]):

@@ -62,11 +62,16 @@ def kernel_gradient(
     return _call("kernel_gradient", x, g, shape, strides, padding, dilation)
 
 
+def out_size(space: Ints, size: Ints, strides: Ints, padding: Pads, dilation: Ints) -> Ints:
+    """Positions of a convolution's output along each axis; below 1 where the kernel does not fit."""
+    axes = zip(space, size, strides, padding, dilation, strict=True)
+    return tuple((n + sum(p) - (k - 1) * d - 1) // s + 1 for n, k, s, p, d in axes)
+
+
 def _out(space: Ints, size: Ints, strides: Ints, padding: Pads, dilation: Ints) -> Ints:
     if not 1 <= len(space) <= 3:
         raise ValueError(f"{len(space)} spatial axes: 1, 2 or 3 are possible")
-    axes = zip(space, size, strides, padding, dilation, strict=True)
-    out = tuple((n + sum(p) - (k - 1) * d - 1) // s + 1 for n, k, s, p, d in axes)
+    out = out_size(space, size, strides, padding, dilation)
     if min(out) < 1:
         raise ValueError(f"a kernel of {size} does not fit into {space}")
     return out
