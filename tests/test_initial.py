@@ -60,6 +60,19 @@ def test_a_patient_who_trained_the_weights_cannot_test_them(first, dataset, tmp_
         trainer(dataset, tmp_path, train={"init": str(first)}, split={"test": 3, "val": 0})
 
 
+def test_a_network_in_patches_may_be_given_a_finer_floor(dataset, tmp_path):
+    model = {"patch": 2}
+    run = trainer(dataset, tmp_path / "coarse", seed=1, model=model)
+    facts = {"channels": ["a", "b"], "classes": ["lesion"], "trained_on": run.trained_on}
+    config = make_config(model=model).to_dict()
+    first = release.save(tmp_path / "first", release.Release(config, facts, run.averaged))
+    finer = trainer(dataset, tmp_path, train={"init": str(first)}, model=model | {"detail": 4})
+    begun, stored = finer.state.variables["params"], release.load(first).variables["params"]
+    assert not np.any(begun["detail"]["head"]["kernel"])
+    assert begun.keys() - stored.keys() == {"detail"}
+    jax.tree.map(np.testing.assert_array_equal, {k: begun[k] for k in stored}, stored)
+
+
 def test_another_network_is_named_by_its_first_difference(first, dataset, tmp_path):
     with pytest.raises(ConfigError, match=r"another network: its \S+ is .*config.model"):
         trainer(dataset, tmp_path, train={"init": str(first)}, model={"features": (4, 12)})

@@ -405,3 +405,23 @@ def test_runs_in_nnx():
 def test_published_names_build():
     assert models.get("ViT") is ViT and models.get("ResNetUNet") is ResNetUNet
     assert ResNet().stages == (3, 4, 6, 3)
+
+
+def test_detail_begins_as_no_correction_and_learns_voxels_within_a_patch():
+    plain, finer = (tiny("UNet", patch=2, norm="instance", detail=n) for n in (0, 4))
+    x, old, new = image(), filled(plain, image()), filled(finer, image())
+    params = {**new["params"], **old["params"]}
+    params["detail"]["head"] = jax.tree.map(np.zeros_like, params["detail"]["head"])
+
+    def logits(params):
+        return finer.apply({"params": params}, pixels(x), train=False)
+
+    before = jit(lambda v: plain.apply(v, pixels(x), train=False))(old)
+    np.testing.assert_array_equal(jit(logits)(params), before)
+    grads = jit(jax.grad(lambda p: logits(p)[0, 3, 5, 0]))(params)
+    assert np.abs(grads["detail"]["head"]["kernel"]).max() > 0
+
+
+def test_detail_without_patches_is_refused():
+    with pytest.raises(ConfigError, match="detail is for a network in patches"):
+        shapes(tiny("UNet", detail=4), image())

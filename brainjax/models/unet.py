@@ -4,6 +4,8 @@
 rank follows the input: [B H W C] is segmented in 2D, [B X Y Z C] in 3D.
 """
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -46,6 +48,8 @@ class UNet(nn.Module):
         out_kernel: kernel edge of the output convolution.
         patch: edge of the blocks of voxels whose values become the channels of one; 2 makes the network eight times as
             cheap in 3D, four times in 2D, at the resolution of its input.
+        detail: channels of two convolutions on the input's own grid, which correct the logits of a network in patches
+            voxel by voxel; they begin as no correction at all. 0 for none.
         dropout: rate after the first convolution of each floor.
         norm: 'batch', 'instance', 'group' or 'none'.
         activation: 'relu', 'leaky_relu', 'gelu' or 'silu'.
@@ -62,6 +66,7 @@ class UNet(nn.Module):
     attention: bool = False
     out_kernel: int = 3
     patch: int = 1
+    detail: int = 0
     dropout: float = 0.0
     norm: str = "batch"
     activation: str = "relu"
@@ -83,6 +88,10 @@ class UNet(nn.Module):
             raise ConfigError(f"UNet: convs {convs} must be one number or {depth}, one per floor")
         check_upsample(self.upsample, "UNet")
         check_divisible(x, self.patch * 2 ** (depth - 1), "UNet")
+        if self.detail and self.patch == 1:
+            raise ConfigError(
+                "UNet: detail is for a network in patches; set patch to 2 or more, or detail to 0"
+            )
         common = {
             "norm": self.norm,
             "activation": self.activation,
@@ -91,7 +100,8 @@ class UNet(nn.Module):
         }
 
         rank = x.ndim - 2
-        x, skips = x.astype(self.dtype), []
+        image = x = x.astype(self.dtype)
+        skips = []
         if self.patch > 1:
             x = space_to_depth(x, self.patch)
         for i, features in enumerate(self.features):
@@ -113,7 +123,39 @@ class UNet(nn.Module):
             train=train,
         )
         outputs = self.num_classes * self.patch**rank
-        x = Conv(outputs, self.out_kernel, dtype=self.dtype, name="head")(x)
+        logits = Conv(outputs, self.out_kernel, dtype=self.dtype, name="head")(x)
         if self.patch > 1:
-            x = depth_to_space(x, self.patch)
-        return x.astype(jnp.float32)
+            logits = depth_to_space(logits, self.patch)
+        if self.detail:
+            refine = Detail(self.detail, self.patch, common, self.remat, name="detail")
+            logits = logits + refine(image, x, logits, train=train)
+        return logits.astype(jnp.float32)
+
+
+class Detail(nn.Module):
+    """What a network in patches could not resolve: a correction of its logits, from the image's own voxels.
+
+    Attributes:
+        features: channels of its two convolutions.
+        patch: edge of the network's patches.
+        common, remat: as in `Floor`.
+    """
+
+    features: int
+    patch: int
+    common: dict[str, Any]
+    remat: bool = False
+
+    @nn.compact
+    def __call__(
+        self, image: jax.Array, patches: jax.Array, logits: jax.Array, *, train: bool
+    ) -> jax.Array:
+        """Image [B *spatial C], the last floor [B *(spatial / patch) F] and logits [B *spatial K] -> [B *spatial K]."""
+        classes, dtype = logits.shape[-1], self.common["dtype"]
+        block = self.patch ** (image.ndim - 2)
+        # A few numbers for each voxel of a patch, one convolution for all: three of one channel each would be slow.
+        told = Conv(2 * block, 1, dtype=dtype, name="told")(patches)
+        x = jnp.concatenate([image, depth_to_space(told, self.patch), logits], axis=-1)
+        x = Floor(self.features, 2, 0.0, self.common, self.remat, name="floor")(x, train=train)
+        zeros = nn.initializers.zeros_init()
+        return Conv(classes, 1, kernel_init=zeros, dtype=dtype, name="head")(x)

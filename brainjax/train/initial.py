@@ -62,6 +62,7 @@ def start_from(
                 f"tested ({', '.join(both[:3])}{', ...' if len(both) > 3 else ''}): keep the split of that run"
             )
     found = _with_own_head(state.variables, _on_grids_of(state.variables, stored.variables))
+    found = _with_own_detail(state.variables, found)
     _check_same(directory, state.variables, found)
     return _begin(state, found), sorted(seen)
 
@@ -94,6 +95,13 @@ def _with_own_head(wanted: Any, found: Any) -> Any:
                 "%s begins at random: %s there, %s here", name, value.shape, wanted[name].shape
             )
     return flax.traverse_util.unflatten_dict(found, sep="/")
+
+
+def _with_own_detail(wanted: Any, found: Any) -> Any:
+    """A network in patches that is given a finer floor begins without its correction (`brainjax.models.UNet.detail`)."""
+    wanted, found = (flax.traverse_util.flatten_dict(tree, sep="/") for tree in (wanted, found))
+    own = {k: v for k, v in wanted.items() if k.split("/")[1] == "detail" and k not in found}
+    return flax.traverse_util.unflatten_dict(found | own, sep="/")
 
 
 def _check_same(directory: str | pathlib.Path, wanted: Any, found: Any) -> None:
