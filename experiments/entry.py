@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from absl import app, flags
 from absl import logging as absl_logging
 
+from brainjax.files import write_text
 from brainjax.train.signals import StopRequest
 from brainjax.types import BrainjaxError
 
@@ -98,9 +99,7 @@ def finish(workdir: pathlib.Path | None, result: dict[str, Any]) -> None:
 
 def write(workdir: pathlib.Path, result: dict[str, Any]) -> None:
     """Writes `<workdir>/result.json`, whole or not at all."""
-    temporary = workdir / "result.json.tmp"
-    temporary.write_text(json.dumps(result, allow_nan=False) + "\n")
-    os.replace(temporary, workdir / "result.json")
+    write_text(workdir / "result.json", json.dumps(result, allow_nan=False) + "\n")
 
 
 def _quiet() -> None:

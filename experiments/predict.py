@@ -32,8 +32,6 @@ _CHECKPOINT = flags.DEFINE_list(
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where predictions.csv and result.json go.")
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
-SCANS = (".nii", ".nii.gz", ".mgh", ".mgz")
 _AT_ONCE = 64  # images held in memory in their own size
 _PICTURES = 16  # images in gradcam.png
 _SCANS_SHOWN = 4  # scans there: each may be as large as a file
@@ -47,7 +45,8 @@ def main(paths: list[str]) -> None:
 
     from brainjax.infer import quality
     from brainjax.infer.scan import UNKNOWN, Scan
-    from brainjax.io import read_image, read_volume
+    from brainjax.io import files as volume_files
+    from brainjax.io import images as image_files
     from brainjax.report import predictions
     from brainjax.train.restore import open_ensemble
     from brainjax.types import ConfigError, DataError
@@ -65,9 +64,9 @@ def main(paths: list[str]) -> None:
             f"{checkpoint} is a model for {model.task} of slices; see experiments.evaluate"
         )
     if model.rank == 3:
-        suffixes, noun, read = SCANS, "scan", read_volume
+        suffixes, noun, read = volume_files.ENDINGS, "scan", volume_files.read_volume
     else:
-        suffixes, noun, read = SUFFIXES, "image", read_image
+        suffixes, noun, read = image_files.ENDINGS, "image", image_files.read_image
     files, bad = find(paths, suffixes)
     names, parts, shown = [], [], []
     bar = tqdm(total=len(files), unit=noun, desc="classifying", delay=2, file=sys.stderr)
@@ -204,9 +203,7 @@ def _volumes(model: Any, paths: list[str], begun: float) -> None:
         sys.exit(1)
 
 
-def find(
-    paths: list[str], suffixes: tuple[str, ...] = SUFFIXES
-) -> tuple[list[pathlib.Path], list[str]]:
+def find(paths: list[str], suffixes: tuple[str, ...]) -> tuple[list[pathlib.Path], list[str]]:
     """(files named or found in folders, in order; what is wrong with the rest)."""
     files, bad = [], []
     for path in map(pathlib.Path, paths):

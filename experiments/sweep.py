@@ -26,7 +26,6 @@ error, 75 stopped by SIGTERM or Ctrl-C with its state saved.
 """
 
 import json
-import os
 import pathlib
 import time
 from typing import Any
@@ -126,13 +125,14 @@ def run(overrides: list[dict[str, Any]], changes: dict[str, str], workdir: pathl
 
 def report(workdir: pathlib.Path, *, begun: float, name: str) -> dict[str, Any]:
     """Writes sweep.csv, sweep.md and sweep.png; returns the result."""
+    from brainjax.files import write_text
     from brainjax.report import figures
     from brainjax.report import sweep as tables
 
     found = tables.read([workdir, *_MERGE.value], _METRIC.value)
     text = tables.markdown(found, name)
-    _write(workdir / "sweep.csv", tables.to_csv(found))
-    _write(workdir / "sweep.md", text)
+    write_text(workdir / "sweep.csv", tables.to_csv(found))
+    write_text(workdir / "sweep.md", text)
     print(text)
     if found.values(found.trials):
         title = f"{name}: {len(found.trials)} trials"
@@ -153,13 +153,6 @@ def report(workdir: pathlib.Path, *, begun: float, name: str) -> dict[str, Any]:
         "seconds": round(time.perf_counter() - begun, 1),
         "seconds_in_trials": round(sum(t["seconds"] for t in found.trials), 1),
     }
-
-
-def _write(path: pathlib.Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    temporary = path.with_suffix(f"{path.suffix}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 if __name__ == "__main__":

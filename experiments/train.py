@@ -178,6 +178,7 @@ def _claim(workdir: pathlib.Path, config: dict[str, Any]) -> None:
     A config that failed before its first checkpoint left nothing to protect: it may be corrected.
     """
     from brainjax.config import difference
+    from brainjax.files import write_text
     from brainjax.train import hosts
     from brainjax.types import ConfigError
 
@@ -194,9 +195,7 @@ def _claim(workdir: pathlib.Path, config: dict[str, Any]) -> None:
     if not hosts.first():
         return
     workdir.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(config, indent=2) + "\n")
-    temporary.replace(path)
+    write_text(path, json.dumps(config, indent=2) + "\n")
 
 
 def _completed(stored: dict[str, Any]) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from tiny import ROOT, TINY, python
 PACKAGE = ROOT / "brainjax"
 
 # Room or file -> what of brainjax it may import. Read top to bottom it is the flow of the data.
-BASE = {"types", "lookup"}
+BASE = {"types", "files", "lookup"}
 MAY_IMPORT = {
     "types": set(),
+    "files": {"types"},
     "lookup": {"types"},
     "config": BASE,
     "override": BASE | {"config"},

@@ -71,8 +71,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Analyses every scan; returns the exit code."""
     from tqdm import tqdm
 
+    from brainjax.files import write_text
     from brainjax.infer.pipeline import Pipeline
-    from brainjax.report import analysis_files, files
+    from brainjax.report import analysis_files
 
     begun = time.perf_counter()
     output = pathlib.Path(arguments.output)
@@ -98,7 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             tqdm.write(line)
     result = _summary(jobs, output, failed, time.perf_counter() - begun)
-    files.write_text(output / "result.json", json.dumps(result, indent=2) + "\n")
+    write_text(output / "result.json", json.dumps(result, indent=2) + "\n")
     print(json.dumps(result))
     return 1 if failed else 0
 

@@ -9,7 +9,6 @@ import time
 
 from brainjax.types import ConfigError, DataError
 
-ENDINGS = (".nii.gz", ".nii", ".mgz", ".mgh")
 _HELP = """\
 Finds the brain in head scans of any contrast (T1, T2, FLAIR, with or without contrast agent, adults and infants) and
 writes the scan with everything else set to 0, on its own grid and with its own header.
@@ -125,6 +124,8 @@ def _jobs(
         ConfigError: paths and options do not fit together.
         DataError: nothing to strip.
     """
+    from brainjax.io.files import stem
+
     if not arguments.output_dir:
         if len(arguments.paths) != 2:
             raise ConfigError(
@@ -133,7 +134,7 @@ def _jobs(
         scan, brain = map(pathlib.Path, arguments.paths)
         mask = pathlib.Path(arguments.mask) if arguments.mask else None
         for path in filter(None, (brain, mask)):
-            if not path.name.endswith(ENDINGS):
+            if not stem(path):
                 raise ConfigError(
                     f"{path}: the name of the file to write must end in .nii.gz or .nii"
                 )
@@ -157,11 +158,13 @@ def _jobs(
 
 def _find(paths: list[str]) -> list[pathlib.Path]:
     """Scans named, found in folders, or matched by patterns that the shell left alone."""
+    from brainjax.io.files import ENDINGS, stem
+
     found: list[pathlib.Path] = []
     for text in paths:
         path = pathlib.Path(text)
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.name.endswith(ENDINGS) and p.is_file())
+            inside = sorted(p for p in path.rglob("*") if stem(p) and p.is_file())
         elif path.exists():
             inside = [path]
         else:
@@ -174,7 +177,9 @@ def _find(paths: list[str]) -> list[pathlib.Path]:
 
 def _names(scans: list[pathlib.Path]) -> list[str]:
     """A name for each scan: its file's, with the folder before it where files of one name are in several."""
-    names = [stem(scan) for scan in scans]
+    from brainjax.io.files import stem
+
+    names = [stem(scan) or scan.name for scan in scans]
     twice = {name for name, count in collections.Counter(names).items() if count > 1}
     names = [
         f"{scan.resolve().parent.name}_{name}" if name in twice else name
@@ -192,11 +197,3 @@ def _names(scans: list[pathlib.Path]) -> list[str]:
 def _done(job: tuple[pathlib.Path, pathlib.Path, pathlib.Path | None]) -> bool:
     # The mask is written last, so that its presence says that the scan is finished.
     return job[2] is not None and job[1].exists() and job[2].exists()
-
-
-def stem(path: pathlib.Path) -> str:
-    """A file's name without the endings of volumes."""
-    for ending in ENDINGS:
-        if path.name.endswith(ending):
-            return path.name[: -len(ending)]
-    return path.name

@@ -21,6 +21,7 @@ import numpy as np
 from brainjax.datasets import verify, volumes
 from brainjax.datasets.base import DatasetInfo
 from brainjax.datasets.regions import REGIONS, to_regions
+from brainjax.io.files import ENDINGS, stem
 from brainjax.lookup import lookup
 from brainjax.types import ConfigError, DataError
 
@@ -84,7 +85,7 @@ class Brats(volumes.VolumeFolder):
         root = volumes.existing(self.dir)
         folders: dict[pathlib.Path, dict[str, list[pathlib.Path]]] = {}
         for path in sorted(root.rglob("*")):
-            kind = _kind(volumes.stem(path)) if path.is_file() else ""
+            kind = _kind(stem(path)) if path.is_file() else ""
             if kind:
                 files = folders.setdefault(path.parent, collections.defaultdict(list))
                 files[kind].append(path)
@@ -164,9 +165,9 @@ class Brats2013(Brats):
     ENHANCING: ClassVar[tuple[int, ...]] = (4,)
 
 
-def _kind(stem: str) -> str:
+def _kind(name: str) -> str:
     """What a file is, by the last or the first word of its name; '' if nothing that is known."""
-    words = re.split(r"[-_.]", stem.lower())
+    words = re.split(r"[-_.]", name.lower())
     return _KIND.get(words[-1]) or _KIND.get(words[0], "")
 
 
@@ -178,12 +179,12 @@ def _patient(case: str) -> str:
 def _expected(case: str, kind: str, files: dict[str, list[pathlib.Path]]) -> str:
     """The name that a missing file would have, from those that are there."""
     known = [p.name for paths in files.values() for p in paths]
-    ending = next((e for e in volumes.ENDINGS if known[0].lower().endswith(e)), ".nii.gz")
+    ending = next((e for e in ENDINGS if known[0].lower().endswith(e)), ".nii.gz")
     if any(name.lower().startswith("flair_") or name.startswith("T1c_") for name in known):
         return {"truth": f"OTMultiClass{ending}"}.get(
             kind, f"{kind.capitalize()}_subtrMeanDivStd{ending}"
         )
-    newer = any(volumes.stem(name).endswith(("-t1n", "-t1c", "-t2w", "-t2f")) for name in known)
+    newer = any(stem(name).endswith(("-t1n", "-t1c", "-t2w", "-t2f")) for name in known)
     if newer:
         return f"{case}-{ {'t1': 't1n', 't1ce': 't1c', 't2': 't2w', 'flair': 't2f'}.get(kind, 'seg') }{ending}"
     return f"{case}_{'seg' if kind == 'truth' else kind}{ending}"

@@ -8,6 +8,7 @@ import numpy as np
 
 from brainjax.datasets import verify, volumes
 from brainjax.datasets.base import DatasetInfo
+from brainjax.io.files import ENDINGS, stem
 from brainjax.types import DataError
 
 _IMAGES, _MASKS = ("images", "imagesTr"), ("masks", "labels", "labelsTr")
@@ -62,7 +63,7 @@ class ImagePairs(volumes.VolumeFolder):
             images = {name: path for name, path in files.items() if not name.endswith(_SUFFIXES)}
         if not images:
             raise DataError(
-                f"{root}: holds no volumes ({', '.join(volumes.ENDINGS)}); put them into images/ and masks/ there"
+                f"{root}: holds no volumes ({', '.join(ENDINGS)}); put them into images/ and masks/ there"
             )
         problems = [
             verify.Problem(str(path), "is a mask without an image", "add it, or remove the mask")
@@ -92,8 +93,8 @@ def _named(folder: pathlib.Path) -> dict[str, pathlib.Path]:
     """Path below the folder without its ending -> file, of all volumes in it and its sub-folders."""
     found = {}
     for path in sorted(folder.rglob("*")):
-        stem = volumes.stem(path) if path.is_file() else ""
-        if stem:
-            within = path.parent.relative_to(folder) / stem.removesuffix(_CHANNEL)
+        name = stem(path) if path.is_file() else ""
+        if name:
+            within = path.parent.relative_to(folder) / name.removesuffix(_CHANNEL)
             found[within.as_posix()] = path
     return found

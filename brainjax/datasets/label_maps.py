@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from brainjax.datasets.base import ArrayDataset, DatasetInfo
 from brainjax.io import Volume, read_volume
+from brainjax.io.files import ENDINGS, stem
 from brainjax.preprocess.box import Box, bounding_box
 from brainjax.preprocess.conform import conform
 from brainjax.synth import freesurfer
@@ -64,12 +65,10 @@ class LabelMaps:
             DataError: there is no map, or there are files that are none; all are named.
         """
         folder = pathlib.Path(self.dir)
-        files = sorted(
-            p for p in folder.glob("*") if p.name.endswith((".nii", ".nii.gz", ".mgz", ".mgh"))
-        )
+        files = sorted(p for p in folder.glob("*") if stem(p))
         if not files:
             raise DataError(
-                f"{folder} holds no label map (*.nii, *.nii.gz, *.mgz); set --config.data.dir to a folder of them"
+                f"{folder} holds no label map ({', '.join(ENDINGS)}); set --config.data.dir to a folder of them"
             )
         image = np.zeros((len(files), *BOX, 1), np.uint8)
         mask, bad = np.zeros_like(image), []
@@ -90,7 +89,7 @@ class LabelMaps:
             mask=mask,
             group=np.arange(len(files), dtype=np.int32),
             position=np.zeros(len(files), np.int32),
-            groups=tuple(p.name.split(".")[0] for p in files),
+            groups=tuple(map(stem, files)),
         )
 
     def _read(self, path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:

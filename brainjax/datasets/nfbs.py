@@ -12,6 +12,7 @@ import numpy as np
 
 from brainjax.datasets import verify, volumes
 from brainjax.datasets.base import DatasetInfo
+from brainjax.io.files import stem
 from brainjax.types import DataError
 
 _FILE = re.compile(r"sub-(?P<id>\w+?)_(ses-\w+?_)?T1w(?P<mask>_brainmask)?")
@@ -37,7 +38,7 @@ class NFBS(volumes.VolumeFolder):
         root = volumes.existing(self.dir)
         heads: dict[str, dict[str, list[str]]] = {}
         for path in sorted(root.rglob("*")):
-            match = _FILE.fullmatch(volumes.stem(path)) if path.is_file() else None
+            match = _FILE.fullmatch(stem(path)) if path.is_file() else None
             if match:
                 files = heads.setdefault(match["id"], {"image": [], "mask": []})
                 files["mask" if match["mask"] else "image"].append(str(path))

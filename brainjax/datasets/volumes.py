@@ -21,7 +21,6 @@ from brainjax.preprocess.box import Box, bounding_box
 from brainjax.preprocess.conform import Undo, conform
 from brainjax.types import ConfigError, DataError
 
-ENDINGS = (".nii.gz", ".nii", ".mgz", ".mgh")
 _MULTIPLE = 8  # of the edges of a dataset's common grid
 _LARGEST = 3e4  # stored; beyond it float16 is near its end, and a channel is halved until it fits
 _APART = 0.05  # share by which the voxel sizes of two cases may differ
@@ -367,13 +366,6 @@ def existing(directory: str) -> pathlib.Path:
             f"{root}: no such folder; pass the unpacked download by --config.data.dir or --data_dir"
         )
     return root
-
-
-def stem(path: str | os.PathLike) -> str:
-    """The file's name without the ending of a volume; '' of a file of another kind, or a hidden one."""
-    name = os.path.basename(path)
-    ending = next((e for e in ENDINGS if name.lower().endswith(e)), "")
-    return name[: -len(ending)] if ending and not name.startswith(".") else ""
 
 
 def whole_labels(label: np.ndarray, known: Sequence[int], fix: str) -> np.ndarray:

@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from brainjax.datasets import brats
-from brainjax.datasets.volumes import ENDINGS, stem
 from brainjax.io import Grid, Volume, read_volume
 from brainjax.io.dicom import ENDINGS as DICOM_ENDINGS
+from brainjax.io.files import ENDINGS, stem
+from brainjax.io.images import ENDINGS as PICTURES
 from brainjax.preprocess.grid import resample
 from brainjax.types import DataError
 
 CONTRASTS = brats.INFO.channels  # t1, t1ce, t2, flair
 UNKNOWN = "unknown"  # contrast of a lone scan whose name does not say
 PICTURE = "picture"  # in the place of a contrast: no volume but a single image, see `brainjax.infer.picture`
-PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 _KNOWN = {word: contrast for contrast in CONTRASTS for word in brats.WORDS[contrast]}
 _NO_SCAN = {
     "seg",

@@ -5,14 +5,22 @@ import os
 import pathlib
 from typing import BinaryIO
 
+from brainjax.files import replacing
 from brainjax.io.dicom import read_dicom
 from brainjax.io.nifti import read_nifti
 from brainjax.io.nifti_image import to_mgh, to_nifti
 from brainjax.io.volume import Volume
 from brainjax.types import DataError
 
-ENDINGS = (".nii", ".nii.gz", ".mgh", ".mgz")
+ENDINGS = (".nii.gz", ".nii", ".mgz", ".mgh")
 _FAST = 1  # of gzip's levels; 9 takes ten times as long for a tenth less
+
+
+def stem(path: str | os.PathLike) -> str:
+    """The file's name without the ending of a volume; '' of a file of another kind, or a hidden one."""
+    name = os.path.basename(path)
+    ending = next((e for e in ENDINGS if name.lower().endswith(e)), "")
+    return name[: -len(ending)] if ending and not name.startswith(".") else ""
 
 
 def read_volume(path: str | os.PathLike) -> Volume:
@@ -42,17 +50,8 @@ def write_volume(path: str | os.PathLike, volume: Volume) -> None:
         image = (to_mgh if name.endswith((".mgh", ".mgz")) else to_nifti)(volume)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            _write(image, file, compressed=name.endswith("z"))
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot be written ({error.strerror or error}); choose another place, or make room"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        _write(image, file, compressed=name.endswith("z"))
 
 
 def _write(image, file: BinaryIO, *, compressed: bool) -> None:

@@ -8,6 +8,7 @@ from PIL import Image
 from brainjax.types import DataError
 
 FORMATS = ("TIFF", "PNG", "JPEG")
+ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 MAX_PIXELS = 2**26  # 8192 x 8192; no scanner makes a larger slice, a forged header easily does
 _DIRECT = ("L", "LA", "RGB", "RGBA")
 _VIA = {"1": "L", "P": "RGB", "CMYK": "RGB", "YCbCr": "RGB"}

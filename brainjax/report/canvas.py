@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from brainjax.files import replacing
 from brainjax.types import DataError
 
 DPI = 100
@@ -43,13 +44,12 @@ def write(path: str | os.PathLike, picture: np.ndarray) -> np.ndarray:
     path = pathlib.Path(path)
     if path.suffix.lower() != ".png":
         raise DataError(f"{path}: figures are PNG files; give it the ending .png")
-    temporary = path.with_name(f"{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(temporary, format="PNG", optimize=True)
-        os.replace(temporary, path)
     except OSError as error:
-        raise DataError(f"{path}: cannot write the figure ({error.strerror or error})") from error
+        raise DataError(f"{path}: cannot make its folder ({error.strerror or error})") from error
+    with replacing(path) as temporary:
+        Image.fromarray(picture).save(temporary, format="PNG", optimize=True)
     return picture
 
 

@@ -9,9 +9,9 @@ import datetime
 import hashlib
 import os
 
+from brainjax.files import write_text
 from brainjax.infer.analysis import Analysis
 from brainjax.report import html_pictures, html_tables
-from brainjax.report.files import write_text
 from brainjax.report.hanging import Hanging
 from brainjax.report.html_script import SCRIPT
 from brainjax.report.html_style import STYLE, switches

@@ -6,9 +6,9 @@ import json
 import os
 import pathlib
 
+from brainjax.files import write_text
 from brainjax.infer.analysis import Analysis
 from brainjax.infer.localize import rows, volumes_ml
-from brainjax.report.files import write_text
 
 JSON, CSV = "measurements.json", "measurements.csv"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run

@@ -2,10 +2,11 @@
 
 import csv
 import os
-import pathlib
 from collections.abc import Sequence
 
 import numpy as np
+
+from brainjax.files import replacing
 
 
 def write(
@@ -25,11 +26,9 @@ def write(
         labels: [N] true classes.
     """
     truth = [] if labels is None else ["label"]
-    temporary = pathlib.Path(f"{os.fspath(path)}.tmp")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(["image", *truth, "predicted", *classes])
         for i, (name, p) in enumerate(zip(names, probabilities, strict=True)):
             known = [] if labels is None else [classes[labels[i]]]
             table.writerow([name, *known, classes[int(p.argmax())], *(f"{x:.6f}" for x in p)])
-    os.replace(temporary, path)

@@ -2,11 +2,12 @@
 
 import json
 import math
-import os
 import pathlib
 from typing import Any
 
 from tensorboardX import SummaryWriter
+
+from brainjax.files import write_text
 
 
 class MetricsLog:
@@ -24,9 +25,7 @@ class MetricsLog:
             for line in read(self.path)
             if line["step"] < step or (line["step"] == step and line["kind"] != redo)
         ]
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        os.replace(temporary, self.path)
+        write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
         self._file = self.path.open("a")
         self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
 

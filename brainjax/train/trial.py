@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,6 +11,7 @@ from ml_collections import ConfigDict
 
 from brainjax import optim, sweep
 from brainjax.config import difference, to_dict
+from brainjax.files import write_text
 from brainjax.override import override
 from brainjax.train.choice import Choices, Wish
 from brainjax.train.recipe import Recipe, make_recipe, targets
@@ -161,6 +161,4 @@ def finite(value: Any) -> Any:
 def write_json(path: pathlib.Path, value: Mapping[str, Any]) -> None:
     """Writes a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f"{path.suffix}.tmp")
-    temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
-    os.replace(temporary, path)
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
