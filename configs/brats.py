@@ -136,10 +136,22 @@ def _complete() -> ConfigDict:
     return config.lock()
 
 
+def _vessels() -> ConfigDict:
+    """Goes on from `complete` on heads with veins, sinuses and choroid plexus, and with any selection of sequences."""
+    config = _complete().copy_and_resolve_references()
+    with config.unlocked():
+        config.name = "brats_vessels"
+        config.data.vessels = True
+        config.augment.update(missing=0.5, missing_most=3, p_intensity=0.4, p_affine=0.4)
+        config.train.update(init="checkpoints/runs/brats_complete", steps=1400)
+    return config.lock()
+
+
 VARIANTS = {
     "": lambda: base.volumes("brats_synthetic", _small()),
     "four": _four,
     "complete": _complete,
+    "vessels": _vessels,
     "any": _any,
     "brats": lambda: _brats(
         "brats", spec(ResidualEncoderUNet, num_classes=3, deep_supervision=4, remat=True)

@@ -10,11 +10,12 @@ from typing import ClassVar
 
 import jax
 import numpy as np
+from scipy import ndimage
 
 from brainjax.datasets import synthetic
 from brainjax.datasets.base import ArrayDataset, DatasetInfo
 from brainjax.datasets.regions import ENHANCING, NECROSIS, OEDEMA, REGIONS, to_regions
-from brainjax.synth import contrast, deform, generate, tumour
+from brainjax.synth import anatomy, contrast, deform, generate, tumour, vessels
 from brainjax.types import ConfigError
 
 _INSIDE = [
@@ -45,6 +46,11 @@ class _Heads:
 
     info: ClassVar[DatasetInfo]
 
+    @property
+    def _vessels(self) -> bool:
+        """Whether the heads have veins and choroid plexus."""
+        return False
+
     def load(self, progress: Callable[[int, int], None] | None = None) -> ArrayDataset:
         """Generates the patients.
 
@@ -58,7 +64,9 @@ class _Heads:
             ConfigError: a field has an impossible value.
         """
         self._validate()
-        scan = generate.scanner(slices=self.slices, size=self.size, band=deform.WHOLE)
+        scan = generate.scanner(
+            slices=self.slices, size=self.size, band=deform.WHOLE, vessels=self._vessels
+        )
         key = jax.random.key(self.seed)
         shape = (self.subjects, self.size, self.size, self.slices)
         image = np.empty((*shape, len(self.info.channels)), np.uint8)
@@ -108,19 +116,30 @@ class SyntheticVolumes(_Heads):
 
     Attributes:
         stripped: all but the brain and the fluid around it is black, as in BraTS.
+        vessels: veins and choroid plexus take up contrast agent, and sinuses beside the brain stay in stripped scans.
     """
 
     stripped: bool = True
+    vessels: bool = False
 
     info: ClassVar[DatasetInfo] = dataclasses.replace(
         synthetic.INFO, name="synthetic3d", classes=REGIONS
     )
 
+    @property
+    def _vessels(self) -> bool:
+        return self.vessels
+
     def _taken(
         self, image: np.ndarray, tissue: np.ndarray, enhancing: bool
     ) -> tuple[np.ndarray, np.ndarray]:
         if self.stripped:
-            image = image * np.isin(tissue, _INSIDE)[..., None]
+            inside = np.isin(tissue, _INSIDE)
+            if self.vessels:
+                steps = max(1, round(vessels.KEPT * self.size / deform.FIELD_OF_VIEW))
+                near = ndimage.binary_dilation(inside, iterations=steps)
+                inside |= near & (tissue == anatomy.VEIN)
+            image = image * inside[..., None]
         return image, to_regions(brats_labels(tissue, enhancing=enhancing), ENHANCING[-1])
 
 

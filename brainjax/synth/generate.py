@@ -10,6 +10,7 @@ import numpy as np
 from jax import Array
 
 from brainjax.synth import anatomy, artefacts, contrast, deform, masses, tumour
+from brainjax.synth import vessels as blood
 
 _SUBSLICES = 2  # planes averaged into one thick slice
 
@@ -24,6 +25,7 @@ class Patient(NamedTuple):
     contrast: contrast.Contrast
     artefacts: artefacts.Artefacts
     mass: masses.Mass | None = None  # what is no glioma
+    vessels: blood.Vessels | None = None  # beside the sinuses of the map
 
 
 class Scan(NamedTuple):
@@ -51,6 +53,7 @@ def sample(
     slices: int,
     healthy: Array | float = 0.1,
     band: deform.Band = deform.SLICES,
+    vessels: bool = False,
 ) -> Patient:
     """Draws a patient.
 
@@ -60,10 +63,11 @@ def sample(
         slices: how many slices the scan has.
         healthy: how often there is no tumour.
         band: what part of the head the slices cover.
+        vessels: whether there are veins and choroid plexus, and blood is bright; all else is drawn alike.
     """
     keys = jax.random.split(key, 6)
     lesions = tumour.sample_tumour(keys[3], sites=sites, healthy=healthy)
-    return Patient(
+    patient = Patient(
         pose=deform.sample_pose(keys[0], slices=slices, band=band),
         warp=deform.sample_warp(keys[1]),
         fluid=jnp.exp(jax.random.uniform(keys[2], minval=-0.7, maxval=1.2)),
@@ -71,6 +75,10 @@ def sample(
         contrast=contrast.sample_contrast(keys[4], enhancing=lesions.high_grade),
         artefacts=artefacts.sample_artefacts(keys[5], channels=len(contrast.CHANNELS)),
     )
+    if not vessels:
+        return patient
+    drawn = blood.sample_vessels(jax.random.fold_in(key, 6))
+    return patient._replace(vessels=drawn, contrast=blood.of_blood(drawn, patient.contrast))
 
 
 def sample_kind(
@@ -97,15 +105,24 @@ def sample_kind(
     return patient._replace(mass=mass, contrast=masses.of_kind(mass, patient.contrast))
 
 
-def _slices(patient: Patient, shape: tuple[int, int, int]) -> tuple[Array, Array]:
-    """What differs from slice to slice: world mm [S 3 H W] and the tumour's surface noise [S 4 H W]."""
-    points = deform.world_points(patient.pose, patient.warp, shape=shape)
-    noise = tumour.surface_noise(patient.tumour, shape=shape)
-    return jnp.moveaxis(points, 1, 0), jnp.moveaxis(noise, 1, 0)
+def _slices(patient: Patient, shape: tuple[int, int, int]) -> tuple[Array, ...]:
+    """What differs from slice to slice: world mm [S 3 H W], the tumour's surface noise and the vessels' [S 4 H W]."""
+    fields = [
+        deform.world_points(patient.pose, patient.warp, shape=shape),
+        tumour.surface_noise(patient.tumour, shape=shape),
+    ]
+    if patient.vessels is not None:
+        fields.append(blood.fields(patient.vessels, shape=shape))
+    return tuple(jnp.moveaxis(field, 1, 0) for field in fields)
 
 
 def tissues(
-    patient: Patient, packed: Array, affine: np.ndarray, points: Array, noise: Array
+    patient: Patient,
+    packed: Array,
+    affine: np.ndarray,
+    points: Array,
+    noise: Array,
+    flow: Array | None = None,
 ) -> Array:
     """Fractions of each of `contrast.CLASSES` at given points, on a grid of any rank.
 
@@ -115,6 +132,7 @@ def tissues(
         affine: [4 4] of the map, voxel index to world mm.
         points: [3 *shape] world mm.
         noise: [4 *shape] from `tumour.surface_noise`.
+        flow: [4 *shape] from `vessels.fields`, where the patient has vessels.
 
     Returns:
         [classes *shape] float32 that sum to 1.
@@ -138,7 +156,10 @@ def tissues(
         # Squares sharpen the map's voxels into smooth outlines; the weight moves the outlines of the fluid.
         found = found**2 * weight
         total = total + found / found.sum(0)
-    found = tumour.apply_tumour(patient.tumour, points, noise, total / _SUBSLICES)
+    found = total / _SUBSLICES
+    if patient.vessels is not None:
+        found = blood.apply_vessels(patient.vessels, points, flow, found)
+    found = tumour.apply_tumour(patient.tumour, points, noise, found)
     return found if patient.mass is None else masses.apply_mass(patient.mass, points, noise, found)
 
 
@@ -156,7 +177,7 @@ def apply(
     # Gain as a scanner's: the brightest healthy tissue, fat or fluid, comes to 1; lesions may exceed it.
     healthy = contrast.signals(patient.contrast)[: len(anatomy.TISSUES)]
 
-    def one(inputs: tuple[Array, Array]) -> tuple[Array, Array, Array]:
+    def one(inputs: tuple[Array, ...]) -> tuple[Array, Array, Array]:
         fractions = tissues(patient, packed, affine, *inputs)  # [classes H W]
         image = contrast.apply_contrast(patient.contrast, fractions) / healthy.max(0)[:, None, None]
         lesion = fractions[len(anatomy.TISSUES) :].sum(0) > 0.5
@@ -182,13 +203,16 @@ def apply(
 
 
 @functools.lru_cache(maxsize=4)
-def scanner(*, slices: int, size: int, band: deform.Band = deform.SLICES) -> Callable[..., Scan]:
+def scanner(
+    *, slices: int, size: int, band: deform.Band = deform.SLICES, vessels: bool = False
+) -> Callable[..., Scan]:
     """Returns the compiled generator of the packaged head: `scan(key, healthy=0.1)`, a pure function.
 
     Args:
         slices: S of the scan.
         size: H and W of the scan in pixels, over 240 mm.
         band: what part of the head the slices cover, `deform.SLICES` or `deform.WHOLE`.
+        vessels: whether there are veins and choroid plexus.
 
     Example: `scan = scanner(slices=16, size=128)(jax.random.key(0))`.
     """
@@ -199,7 +223,9 @@ def scanner(*, slices: int, size: int, band: deform.Band = deform.SLICES) -> Cal
     # The map is an argument of the compiled function, not a constant of 9 MB inside it.
     @jax.jit
     def compiled(key: Array, packed: Array, sites: Array, healthy: Array) -> Scan:
-        patient = sample(key, sites=sites, slices=slices, healthy=healthy, band=band)
+        patient = sample(
+            key, sites=sites, slices=slices, healthy=healthy, band=band, vessels=vessels
+        )
         return apply(patient, packed, head.affine, shape=(slices, size, size))
 
     def scan(key: Array, healthy: float = 0.1) -> Scan:
