@@ -4,11 +4,13 @@ import dataclasses
 import hashlib
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
+from brainjax.datasets.base import DatasetInfo
 from brainjax.types import ConfigError, DataError
 
 
@@ -80,6 +82,54 @@ class _Keyed:
 
     def __call__(self, row: int, item: Any) -> tuple[int, dict[str, Any]]:
         return row, self.make(item)
+
+
+class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """A TFDS builder for a folder that was downloaded by hand; stored as ArrayRecord.
+
+    Attributes:
+        SOURCE: the class that reads the folder; its first field is `dir`.
+    """
+
+    SOURCE: ClassVar[type]
+
+    def __init__(
+        self,
+        *,
+        source_dir: str = "",
+        options: Mapping[str, Any] = MappingProxyType({}),
+        beam: Beam = NO_BEAM,
+        **kwargs: Any,
+    ):
+        """Makes the builder; nothing is read yet.
+
+        Args:
+            source_dir: the folder as downloaded; the manual directory of TFDS if empty.
+            options: of `SOURCE`, such as `skip_bad`.
+            beam: what shares the work out.
+            **kwargs: of the TFDS builder; `data_dir` is where the prepared files go.
+        """
+        self._source, self._beam = self.SOURCE(source_dir, **options), beam
+        super().__init__(**{"file_format": "array_record"} | kwargs)
+
+    def _described(
+        self, info: DatasetInfo, description: str, features: tfds.features.FeaturesDict, target: str
+    ) -> tfds.core.DatasetInfo:
+        """What TFDS keeps about the data; `target` is the feature to be predicted from the image."""
+        return self.dataset_info_from_configs(
+            description=description,
+            features=features,
+            citation=info.citation,
+            license=info.licence,
+            supervised_keys=("image", target),
+            disable_shuffling=True,
+        )
+
+    def _folder(self, dl_manager: tfds.download.DownloadManager) -> Any:
+        """The reader of the folder that was named, or else of TFDS's own place for it."""
+        if self._source.dir:
+            return self._source
+        return dataclasses.replace(self._source, dir=str(dl_manager.manual_dir))
 
 
 def prepare(

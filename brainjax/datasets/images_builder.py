@@ -7,9 +7,8 @@ Pictures are stored grey and at their own size, so that size, crop and groups ar
 is one TFDS split, `pictures`, in order of names; who trains on what is decided at run time.
 """
 
-import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import tensorflow_datasets as tfds
 
@@ -20,31 +19,11 @@ from brainjax.lookup import lookup
 SPLIT = "pictures"  # TFDS reserves the name 'all'
 
 
-class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class _Builder(common_builder.FolderBuilder, skip_registration=True):
     """A folder of labelled pictures, one example a picture."""
 
     VERSION = tfds.core.Version(images.PREPARED_VERSION)
     MANUAL_DOWNLOAD_INSTRUCTIONS = "Unpack Kaggle's archive and pass its folder as source_dir."
-    SOURCE: ClassVar[type[images.ImageFolder]]
-
-    def __init__(
-        self,
-        *,
-        source_dir: str = "",
-        skip_bad: bool = False,
-        beam: common_builder.Beam = common_builder.NO_BEAM,
-        **kwargs: Any,
-    ):
-        """Makes the builder; nothing is read yet.
-
-        Args:
-            source_dir: as `ImageFolder.dir`; the manual directory of TFDS if empty.
-            skip_bad: leave bad files out instead of refusing to prepare.
-            beam: what shares the work out.
-            **kwargs: of the TFDS builder; `data_dir` is where the prepared files go.
-        """
-        self._source, self._beam = self.SOURCE(source_dir, skip_bad=skip_bad), beam
-        super().__init__(**{"file_format": "array_record"} | kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
         info = self.SOURCE.info
@@ -56,19 +35,15 @@ class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 "part": tfds.features.Text(),
             }
         )
-        return self.dataset_info_from_configs(
-            description=f"{info.name}: grey pictures of heads; {', '.join(info.classes)}.",
-            features=features,
-            citation=info.citation,
-            license=info.licence,
-            supervised_keys=("image", "label"),
-            disable_shuffling=True,
+        return self._described(
+            info,
+            f"{info.name}: grey pictures of heads; {', '.join(info.classes)}.",
+            features,
+            "label",
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        source = self._source
-        if not source.dir:
-            source = dataclasses.replace(source, dir=str(dl_manager.manual_dir))
+        source = self._folder(dl_manager)
         # Decodes and verifies all files before the first example is written.
         return {SPLIT: self._generate_examples(source.good())}
 
@@ -138,7 +113,7 @@ def prepare(
     make = lookup(dataset, BUILDERS, "dataset")
     builder = make(
         source_dir=common_builder.absolute(source_dir),
-        skip_bad=skip_bad,
+        options={"skip_bad": skip_bad},
         beam=beam,
         data_dir=common_builder.absolute(data_dir),
     )

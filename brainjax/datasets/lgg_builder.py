@@ -23,32 +23,14 @@ from brainjax.types import ConfigError
 SPLIT = "slices"  # TFDS reserves the name 'all'
 
 
-class LggMri(tfds.core.GeneratorBasedBuilder):
+class LggMri(common_builder.FolderBuilder):
     """The LGG folder, one example a slice, in the order of `LGG.load()`."""
 
+    SOURCE = LGG
     VERSION = tfds.core.Version("1.0.0")
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "Unpack Kaggle's 'LGG MRI Segmentation' (kaggle_3m) and pass its folder as source_dir."
     )
-
-    def __init__(
-        self,
-        *,
-        source_dir: str = "",
-        skip_bad: bool = False,
-        beam: common_builder.Beam = common_builder.NO_BEAM,
-        **kwargs: Any,
-    ):
-        """Makes the builder; nothing is read yet.
-
-        Args:
-            source_dir: as `LGG.dir`; the manual directory of TFDS if empty.
-            skip_bad: leave bad files out instead of refusing to prepare.
-            beam: what shares the work out.
-            **kwargs: of the TFDS builder; `data_dir` is where the prepared files go.
-        """
-        self._source, self._beam = LGG(source_dir, skip_bad=skip_bad), beam
-        super().__init__(**{"file_format": "array_record"} | kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
         features = tfds.features.FeaturesDict(
@@ -60,19 +42,15 @@ class LggMri(tfds.core.GeneratorBasedBuilder):
                 "position": np.int32,
             }
         )
-        return self.dataset_info_from_configs(
-            description=f"{INFO.name}: {', '.join(INFO.channels)} slices; {INFO.classes[0]} masks.",
-            features=features,
-            citation=INFO.citation,
-            license=INFO.licence,
-            supervised_keys=("image", "mask"),
-            disable_shuffling=True,
+        return self._described(
+            INFO,
+            f"{INFO.name}: {', '.join(INFO.channels)} slices; {INFO.classes[0]} masks.",
+            features,
+            "mask",
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        source = self._source
-        if not source.dir:
-            source = dataclasses.replace(source, dir=str(dl_manager.manual_dir))
+        source = self._folder(dl_manager)
         # Reads and verifies all files before the first example is written.
         dataset = source.load()
         if not self._beam.runner:
@@ -132,7 +110,7 @@ def prepare(
     common_builder.hide_gpus()
     builder = LggMri(
         source_dir=common_builder.absolute(source_dir),
-        skip_bad=skip_bad,
+        options={"skip_bad": skip_bad},
         beam=beam,
         data_dir=common_builder.absolute(data_dir),
     )

@@ -7,11 +7,9 @@ Everything is one TFDS split, `volumes`; who trains on what is decided by `split
 the folder is read twice, once to verify it and to find the grid that all cases fit into, once to write.
 """
 
-import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -23,31 +21,11 @@ from brainjax.preprocess.plan import Fingerprint
 SPLIT = "volumes"  # TFDS reserves the name 'all'
 
 
-class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class _Builder(common_builder.FolderBuilder, skip_registration=True):
     """A folder of volumes, one example a case."""
 
     VERSION = tfds.core.Version("1.0.0")
     MANUAL_DOWNLOAD_INSTRUCTIONS = "Unpack the download and pass its folder as source_dir."
-    SOURCE: ClassVar[type[volumes.VolumeFolder]]
-
-    def __init__(
-        self,
-        *,
-        source_dir: str = "",
-        options: Mapping[str, Any] = MappingProxyType({}),
-        beam: common_builder.Beam = common_builder.NO_BEAM,
-        **kwargs: Any,
-    ):
-        """Makes the builder; nothing is read yet.
-
-        Args:
-            source_dir: the folder as downloaded; the manual directory of TFDS if empty.
-            options: of the data set's class, such as `spacing` and `skip_bad`.
-            beam: what shares the work out.
-            **kwargs: of the TFDS builder; `data_dir` is where the prepared files go.
-        """
-        self._source, self._beam = self.SOURCE(source_dir, **options), beam
-        super().__init__(**{"file_format": "array_record"} | kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
         info, grid = self._source.info, (None, None, None)
@@ -66,19 +44,15 @@ class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 "size": tfds.features.Tensor(shape=(3,), dtype=np.int32),  # without the padding
             }
         )
-        return self.dataset_info_from_configs(
-            description=f"{info.name}: volumes of {', '.join(info.channels)}; {', '.join(info.classes)}.",
-            features=features,
-            citation=info.citation,
-            license=info.licence,
-            supervised_keys=("image", "mask"),
-            disable_shuffling=True,
+        return self._described(
+            info,
+            f"{info.name}: volumes of {', '.join(info.channels)}; {', '.join(info.classes)}.",
+            features,
+            "mask",
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        source = self._source
-        if not source.dir:
-            source = dataclasses.replace(source, dir=str(dl_manager.manual_dir))
+        source = self._folder(dl_manager)
         # Reads and verifies all files before the first example is written.
         cases, sizes, _ = source.survey(keep=False)
         return {SPLIT: self._generate_examples(source, cases, *volumes.common(sizes))}
