@@ -2,7 +2,7 @@ r"""Turns a finished run into a released model: weights in 16 bits, config, chec
 
     python -m experiments.export --run=checkpoints/runs/unet_lgg --output=checkpoints/lgg_unet
 
-The weights are rounded first and then scored again on the run's own test patients, so that the figures on the card
+The weights are rounded first and then scored again on the run's own test patients (without any, on those of validation), so that the figures on the card
 are those of the file that ships. The folder works wherever a checkpoint is asked for.
 """
 
@@ -22,6 +22,11 @@ _DTYPE = flags.DEFINE_enum(
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data; default: the run's.")
 _LIMITS = flags.DEFINE_string(
     "limits", "", "Sentences for the card's last section: where the model is known to fail."
+)
+_ALSO = flags.DEFINE_string(
+    "also",
+    "",
+    "Sentences for the card's scores: what else was measured of this model or one trained like it.",
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where result.json goes; default <run>/export.")
 
@@ -51,7 +56,7 @@ def main() -> None:
         with config.unlocked():  # where the data lay while training is of no use to anyone else
             config.data.dir = pathlib.Path(config.data.dir).name
 
-    rows = split.rows("test")
+    rows = split.rows(split.judged)
     stored = dataclasses.replace(final, config=to_dict(config))
     workdir = pathlib.Path(_WORKDIR.value or run / "export")
     # Scored from a draft: an earlier release in --output stays whole until this one is finished.
@@ -65,6 +70,8 @@ def main() -> None:
         "storage": _DTYPE.value,
         "exported": datetime.date.today().isoformat(),
         "limits": _LIMITS.value,
+        "also": _ALSO.value,
+        "part": split.judged,
     }
     if model.task == "classification":
         facts["n_seen_in_training"] = len({*dataset.identity(rows)} & {*facts["trained_on"]})
@@ -77,7 +84,7 @@ def main() -> None:
     result = {
         "task": "export",
         "dataset": dataset.info.name,
-        "split": "test",
+        "split": split.judged,
         "protocol": split.protocol,
         "metrics": scores.metrics,
         **scores.details,

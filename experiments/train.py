@@ -133,8 +133,7 @@ def train(
     if labels and len(split.val):
         predictor = calibrated(predictor, variables, trainer.source, split.val)
         kept["infer"]["temperature"] = predictor.options.temperature
-    # Without test patients the run is judged on those it was monitored with; without those, on nobody.
-    part = "test" if len(split.test) else "val" if len(split.val) else "none"
+    part = split.judged
     facts = {
         **release.facts_of(dataset),
         "parameters": trainer.parameters,

@@ -13,7 +13,7 @@ from tiny import ROOT, make_config, make_dataset
 from brainjax.config import to_dict
 from brainjax.infer import Classifier, Segmenter, Stripper, release
 from brainjax.io import Volume
-from brainjax.report import card
+from brainjax.report import card, class_card
 from brainjax.train.recipe import make_recipe
 from brainjax.types import CheckpointError, DataError
 
@@ -227,3 +227,21 @@ def test_the_card_says_who_was_seen_and_where_training_began():
     assert "Begun with the weights of `checkpoints/first`, then 8 steps" in text
     text = card.model_card("it", to_dict(make_config()), {**facts, "trained_on": ["somebody"]})
     assert "that took no part in training" in text and "Begun" not in text
+
+
+def test_a_classifier_s_card_says_what_its_pictures_chose_and_what_else_was_measured():
+    scores = {**{key: 0.5 for _, key in class_card._METRICS}, "accuracy_ci95": (0.4, 0.6)}
+    config = to_dict(make_config())
+    config["infer"]["temperature"] = 0.9
+    facts = {
+        **{"dataset": "tiny", "citation": "Nobody.", "licence": "none", "parameters": 12_345},
+        **{"step": 8, "protocol": "a split", "storage": "bfloat16", "exported": "2026-01-01"},
+        **{"channels": ["grey"], "classes": ["a", "b"], "confusion": [[1, 2], [3, 4]]},
+        **{"metrics": {**scores, "n_images": 10}, "per_class": [], "trained_on": ["x"] * 3},
+        "n_seen_in_training": 0,
+    }
+    text = class_card.class_card("it", config, facts)
+    assert "Measured on 10 images that took no part in training" in text
+    told = {"part": "val", "also": "One like it scored 0.4."}
+    text = class_card.class_card("it", config, {**facts, **told})
+    assert "One like it scored 0.4. Measured on 10 images that chose its temperature" in text

@@ -137,3 +137,9 @@ def test_check_disjoint_lists_every_patient_on_two_sides():
 def test_impossible_requests_name_the_fix(make, fix):
     with pytest.raises(ConfigError, match=fix):
         make(_dataset())
+
+
+@pytest.mark.parametrize(("val", "test", "part"), [(1, 1, "test"), (1, 0, "val"), (0, 0, "none")])
+def test_a_run_is_judged_on_test_or_for_want_of_it_on_validation(val, test, part):
+    rows = np.arange(3, dtype=np.int32)
+    assert splits.Split("", "", rows, rows[:val], rows[:test]).judged == part

@@ -47,6 +47,11 @@ class Split:
     test: np.ndarray
     leaks: bool = False
 
+    @property
+    def judged(self) -> str:
+        """The part whose scores stand for the run: test, or for want of it val; 'none' where there is neither."""
+        return "test" if len(self.test) else "val" if len(self.val) else "none"
+
     def rows(self, part: str) -> np.ndarray:
         """Rows of one part, or of 'all' three, ascending.
 

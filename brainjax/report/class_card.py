@@ -15,7 +15,7 @@ _CARD = """# {name}
 
 ## Scores
 
-Protocol: {protocol}. Measured on {n_images} {images}{independent}, {exported}; mirrored images are averaged in
+Protocol: {protocol}. {also}Measured on {n_images} {images}{independent}, {exported}; mirrored images are averaged in
 ({tta}); probabilities are at temperature {temperature}, fitted on validation {images}.
 
 | metric | value |
@@ -134,7 +134,8 @@ def class_card(name: str, config: dict[str, Any], facts: dict[str, Any]) -> str:
         storage=facts["storage"],
         protocol=facts["protocol"],
         n_images=metrics["n_images"],
-        independent=f", {seen} of which trained it" if seen else " that took no part in training",
+        also=f"{facts['also']} " if facts.get("also") else "",
+        independent=_independent(seen, facts.get("part")),
         exported=facts["exported"],
         tta="`infer.tta`: " + config["infer"]["tta"],
         temperature=config["infer"]["temperature"],
@@ -162,6 +163,15 @@ def class_card(name: str, config: dict[str, Any], facts: dict[str, Any]) -> str:
         licence=facts["licence"],
         limits=f"\n\n{facts['limits']}" if facts.get("limits") else "",
     )
+
+
+def _independent(seen: int, part: str | None) -> str:
+    """What the scored pictures had to do with the model."""
+    if seen:
+        return f", {seen} of which trained it"
+    if part == "val":
+        return " that chose its temperature and took no other part in training"
+    return " that took no part in training"
 
 
 def _number(value: float | None) -> str:
