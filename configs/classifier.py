@@ -13,8 +13,8 @@
         Goes on from the first, in checkpoints/runs/tumor4_resnet, at 128 x 128: 26 minutes likewise; accuracy
         0.946 on the 411 images.
     python -m experiments.train --config=configs/classifier.py:all --config.data.dir=DIR
-        Goes on from that one, in checkpoints/runs/tumor4_resnet_fine, on all images but 137 for validation: the
-        released `checkpoints/tumor4_resnet`, for images from elsewhere.
+        Goes on from that one, in checkpoints/runs/tumor4_resnet_fine, on all images but 137 for validation; 32 minutes
+        likewise. The released `checkpoints/tumor4_resnet`, for images from elsewhere.
 
 Other variants: reference and reference_random (the base of the sweep configs/sweeps/r0_grid.py, honestly split and as
 the reference did, which leaks), random_fine (the same for random), advanced (the reference's chosen head, with its optimizer and loss),
