@@ -8,6 +8,7 @@ import sys
 import time
 from typing import Any
 
+from brainjax.cli import memory
 from brainjax.types import ConfigError, DataError
 
 _CONTRASTS = ("t1", "t1ce", "t2", "flair")
@@ -98,6 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
             tqdm.write(f"error: {error}", file=sys.stderr)
         else:
             tqdm.write(line)
+        memory.give_back()
     result = _summary(jobs, output, failed, time.perf_counter() - begun)
     write_text(output / "result.json", json.dumps(result, indent=2) + "\n")
     print(json.dumps(result))

@@ -7,6 +7,7 @@ import pathlib
 import sys
 import time
 
+from brainjax.cli import memory
 from brainjax.types import ConfigError, DataError
 
 _HELP = """\
@@ -89,6 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
             tqdm.write(f"error: {error}", file=sys.stderr)
         else:
             tqdm.write(f"{scan}: {line}, {time.perf_counter() - begun:.1f} s")
+        memory.give_back()
     return 1 if failed else 0
 
 
