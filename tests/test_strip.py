@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from brainjax import cli
-from brainjax.cli import strip as command
 from brainjax.config import build, to_dict
 from brainjax.infer import release, released
 from brainjax.infer.strip import Stripper, _grown, _main_part
-from brainjax.io import Volume, read_volume, write_volume
+from brainjax.io import Volume, files, read_volume, write_volume
 from brainjax.models import get as get_model
 from brainjax.types import CheckpointError
 from configs import strip as config_file
@@ -222,4 +221,4 @@ def test_help_teaches(capsys):
         cli.main(["strip", "--help"])
     assert caught.value.code == 0
     out = capsys.readouterr().out
-    assert "brainjax strip head.nii.gz brain.nii.gz" in out and command.ENDINGS[0] in out
+    assert "brainjax strip head.nii.gz brain.nii.gz" in out and files.ENDINGS[0] in out
