@@ -126,6 +126,15 @@ def volumes(name: str, model: ConfigDict) -> ConfigDict:
     ).lock()
 
 
+def goes_on(config: ConfigDict, name: str, *, steps: int) -> ConfigDict:
+    """The experiment `name`, which begins with the weights that a run of `config` left in its usual folder."""
+    after = config.copy_and_resolve_references()
+    with after.unlocked():
+        after.name = name
+        after.train.update(init=f"checkpoints/runs/{config.name}", steps=steps)
+    return after.lock()
+
+
 def leaky(config: ConfigDict) -> ConfigDict:
     """The same experiment under the reference systems' protocol: split by slice, which leaks."""
     config = config.copy_and_resolve_references()

@@ -124,16 +124,14 @@ def _reference(name: str, shape: dict) -> ConfigDict:
 
 def _complete() -> ConfigDict:
     """Goes on from `four` with all four sequences, as they are."""
-    config = _four().copy_and_resolve_references()
+    config = base.goes_on(_four(), "brats_complete", steps=1600)
     with config.unlocked():
-        config.name = "brats_complete"
         config.data.update(subjects=320, healthy=0.1)
         config.augment.update(missing=0.0, p_intensity=0.0, p_affine=0.0)
         config.optimizer.learning_rate = 1.5e-3
         # Most patches lack a region. With 1 instead, probabilities that sum to one voxel of 200,000 cost such a patch half
         # its Dice.
         config.loss.smooth = 100.0
-        config.train.update(init="checkpoints/runs/brats_four", steps=1600)
         # 0.3 ml: fewer voxels of a region are taken for none.
         config.infer.min_voxels = 30
     return config.lock()
@@ -141,12 +139,10 @@ def _complete() -> ConfigDict:
 
 def _vessels() -> ConfigDict:
     """Goes on from `complete` on heads with veins, sinuses and choroid plexus, and with any selection of sequences."""
-    config = _complete().copy_and_resolve_references()
+    config = base.goes_on(_complete(), "brats_vessels", steps=1400)
     with config.unlocked():
-        config.name = "brats_vessels"
         config.data.vessels = True
         config.augment.update(missing=0.5, missing_most=3, p_intensity=0.4, p_affine=0.4)
-        config.train.update(init="checkpoints/runs/brats_complete", steps=1400)
     return config.lock()
 
 

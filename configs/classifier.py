@@ -63,22 +63,18 @@ def _published(name: str, model: ConfigDict, normalize: str = "imagenet") -> Con
 
 
 def _fine() -> ConfigDict:
-    config = _compact().copy_and_resolve_references()
+    config = base.goes_on(_compact(), "tumor4_resnet_fine", steps=2000)
     with config.unlocked():
-        config.name = "tumor4_resnet_fine"
         config.input.size = 0
         config.optimizer.learning_rate = 1e-3
-        config.train.update(init="checkpoints/runs/tumor4_resnet", steps=2000)
     return config.lock()
 
 
 def _all() -> ConfigDict:
     """Nothing is held out for testing: how well such a model does is what `fine` says."""
-    config = _fine().copy_and_resolve_references()
+    config = base.goes_on(_fine(), "tumor4_resnet_all", steps=3000)
     with config.unlocked():
-        config.name = "tumor4_resnet_all"
         config.split.test = 0.0
-        config.train.update(init="checkpoints/runs/tumor4_resnet_fine", steps=3000)
     return config.lock()
 
 

@@ -67,33 +67,27 @@ def _unet() -> ConfigDict:
 
 
 def _fine() -> ConfigDict:
-    config = _unet().copy_and_resolve_references()
+    config = base.goes_on(_unet(), "strip_unet_fine", steps=2600)
     with config.unlocked():
-        config.name = "strip_unet_fine"
         # The first stage went too far out at the vertex, where the sinus was closed over.
         config.data.closing = 3.0
         config.optimizer.learning_rate = 8e-4
-        config.train.update(init="checkpoints/runs/strip_unet", steps=2600)
     return config.lock()
 
 
 def _last() -> ConfigDict:
-    config = _fine().copy_and_resolve_references()
+    config = base.goes_on(_fine(), "strip_unet_last", steps=900)
     with config.unlocked():
-        config.name = "strip_unet_last"
         # The falx is to be closed over, the sagittal sinus above it not.
         config.data.closing = 1.0
         config.optimizer.learning_rate = 6e-4
-        config.train.update(init="checkpoints/runs/strip_unet_fine", steps=900)
     return config.lock()
 
 
 def _detail() -> ConfigDict:
-    config = _last().copy_and_resolve_references()
+    config = base.goes_on(_last(), "strip_unet_detail", steps=1000)
     with config.unlocked():
-        config.name = "strip_unet_detail"
         config.model.detail = 16
-        config.train.update(init="checkpoints/runs/strip_unet_last", steps=1000)
     return config.lock()
 
 

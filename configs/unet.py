@@ -42,9 +42,8 @@ def _one_slice(name: str, model: ConfigDict) -> ConfigDict:
 
 
 def _fine() -> ConfigDict:
-    config = _lgg().copy_and_resolve_references()
+    config = base.goes_on(_lgg(), "unet_lgg_fine", steps=2400)
     with config.unlocked():
-        config.name = "unet_lgg_fine"
         config.input.update(size=160, balance=True)
         # Few patients, seen for long: distort more than on the coarse grid.
         config.augment.update(
@@ -58,7 +57,6 @@ def _fine() -> ConfigDict:
         )
         config.augment.update(p_intensity=0.5, p_degrade=0.3)
         config.optimizer.learning_rate = 1e-3
-        config.train.update(init="checkpoints/runs/unet_lgg", steps=2400)
     return config.lock()
 
 
