@@ -21,7 +21,7 @@ import numpy as np
 from brainjax.datasets import verify, volumes
 from brainjax.datasets.base import DatasetInfo
 from brainjax.datasets.regions import REGIONS, to_regions
-from brainjax.io.files import ENDINGS, stem
+from brainjax.io.files import ending, stem
 from brainjax.lookup import lookup
 from brainjax.types import ConfigError, DataError
 
@@ -179,12 +179,12 @@ def _patient(case: str) -> str:
 def _expected(case: str, kind: str, files: dict[str, list[pathlib.Path]]) -> str:
     """The name that a missing file would have, from those that are there."""
     known = [p.name for paths in files.values() for p in paths]
-    ending = next((e for e in ENDINGS if known[0].lower().endswith(e)), ".nii.gz")
+    last = ending(known[0]) or ".nii.gz"
     if any(name.lower().startswith("flair_") or name.startswith("T1c_") for name in known):
-        return {"truth": f"OTMultiClass{ending}"}.get(
-            kind, f"{kind.capitalize()}_subtrMeanDivStd{ending}"
+        return {"truth": f"OTMultiClass{last}"}.get(
+            kind, f"{kind.capitalize()}_subtrMeanDivStd{last}"
         )
     newer = any(stem(name).endswith(("-t1n", "-t1c", "-t2w", "-t2f")) for name in known)
     if newer:
-        return f"{case}-{ {'t1': 't1n', 't1ce': 't1c', 't2': 't2w', 'flair': 't2f'}.get(kind, 'seg') }{ending}"
-    return f"{case}_{'seg' if kind == 'truth' else kind}{ending}"
+        return f"{case}-{ {'t1': 't1n', 't1ce': 't1c', 't2': 't2w', 'flair': 't2f'}.get(kind, 'seg') }{last}"
+    return f"{case}_{'seg' if kind == 'truth' else kind}{last}"

@@ -16,11 +16,16 @@ ENDINGS = (".nii.gz", ".nii", ".mgz", ".mgh")
 _FAST = 1  # of gzip's levels; 9 takes ten times as long for a tenth less
 
 
+def ending(path: str | os.PathLike) -> str:
+    """Which of `ENDINGS` the file's name has; '' where it has none."""
+    name = os.path.basename(path).lower()
+    return next((e for e in ENDINGS if name.endswith(e)), "")
+
+
 def stem(path: str | os.PathLike) -> str:
     """The file's name without the ending of a volume; '' of a file of another kind, or a hidden one."""
-    name = os.path.basename(path)
-    ending = next((e for e in ENDINGS if name.lower().endswith(e)), "")
-    return name[: -len(ending)] if ending and not name.startswith(".") else ""
+    name, last = os.path.basename(path), ending(path)
+    return name[: -len(last)] if last and not name.startswith(".") else ""
 
 
 def read_volume(path: str | os.PathLike) -> Volume:

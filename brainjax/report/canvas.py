@@ -47,7 +47,7 @@ def write(path: str | os.PathLike, picture: np.ndarray) -> np.ndarray:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"{path}: cannot make its folder ({error.strerror or error})") from error
+        raise DataError(f"{path}: cannot write the figure ({error.strerror or error})") from error
     with replacing(path) as temporary:
         Image.fromarray(picture).save(temporary, format="PNG", optimize=True)
     return picture
