@@ -69,6 +69,7 @@ _WIDTH = flags.DEFINE_integer(
 
 def main() -> None:
     """Measures one suite in child processes."""
+    from brainjax.files import write_text
     from brainjax.types import BrainjaxError
     from experiments.benchmarks import rounds, table
 
@@ -82,7 +83,7 @@ def main() -> None:
     runs, failures = rounds.measure(groups, options)
     summary = table.summarise(runs)
     text = table.markdown(summary, failures)
-    (workdir / "table.md").write_text(text)
+    write_text(workdir / "table.md", text)
     print(text)
     result = {
         "task": "benchmark",

@@ -29,6 +29,7 @@ _METRICS = flags.DEFINE_list(
 def main(paths: list[str]) -> None:
     """Reads every run, prints and writes the table."""
     # --help must not wait for matplotlib.
+    from brainjax.files import write_text
     from brainjax.report import figures, runs
     from brainjax.types import BrainjaxError
 
@@ -60,7 +61,7 @@ def main(paths: list[str]) -> None:
     workdir = pathlib.Path(_WORKDIR.value) if _WORKDIR.value else None
     if workdir:
         workdir.mkdir(parents=True, exist_ok=True)
-        (workdir / "comparison.md").write_text(text + "\n", encoding="utf-8")
+        write_text(workdir / "comparison.md", text + "\n")
         pairs = zip(names, found, strict=True)
         scored = [(name, run.per_volume, run.leaks) for name, run in pairs if run.per_volume]
         if scored:

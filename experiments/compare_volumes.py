@@ -51,6 +51,7 @@ def main() -> None:
     from tqdm import tqdm
 
     from brainjax.datasets import SyntheticTumors
+    from brainjax.files import write_text
     from brainjax.infer import Classifier, ScanClassifier
     from brainjax.infer.vote import vote
     from brainjax.report import predictions, tables
@@ -108,7 +109,7 @@ def main() -> None:
     workdir = pathlib.Path(_WORKDIR.value) if _WORKDIR.value else None
     if workdir:
         workdir.mkdir(parents=True, exist_ok=True)
-        (workdir / "comparison.md").write_text(text + "\n", encoding="utf-8")
+        write_text(workdir / "comparison.md", text + "\n")
         for way, p in found.items():
             path = workdir / f"predictions-{way}.csv"
             predictions.write(path, names, slices.classes, np.asarray(p), labels)

@@ -1,6 +1,9 @@
 """Released models: exact, verified before they are read, refused when damaged."""
 
+import dataclasses
+import errno
 import json
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -182,6 +185,21 @@ def test_saving_again_replaces_the_release(stored, tmp_path):
     doubled = jax.tree.map(lambda x: 2 * x, stored.variables)
     release.save(tmp_path, release.Release(stored.config, stored.facts, doubled))
     same(release.load(tmp_path).variables, doubled)
+
+
+def test_weights_that_cannot_be_written_leave_the_release_before_them(
+    stored, tmp_path, monkeypatch
+):
+    release.save(tmp_path, stored)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def full(self, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pathlib.Path, "write_bytes", full)
+    with pytest.raises(DataError, match=r"model\.safetensors.*No space left on device.*make room"):
+        release.save(tmp_path, dataclasses.replace(stored, facts={}))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_a_segmenter_gives_masks_on_the_grid_of_the_volume(stored, tmp_path):

@@ -13,6 +13,7 @@ from brainjax.app import uploads
 from brainjax.app.options import Options
 from brainjax.app.sessions import Crowded, NoSession, Session, Sessions
 from brainjax.app.uploads import TooLarge
+from brainjax.files import write_text
 from brainjax.infer.scan import Files, read_scan
 from brainjax.io import write_volume
 from brainjax.types import BrainjaxError, DataError
@@ -154,7 +155,7 @@ def _write(path: pathlib.Path, analysis) -> bool:
 
         html.write(path, analysis)
     elif path.name == "measurements.json":
-        path.write_text(json.dumps(analysis.facts(), indent=1))
+        write_text(path, json.dumps(analysis.facts(), indent=1))
     else:
         volume = getattr(analysis, path.name.split(".")[0])
         if volume is None:

@@ -4,6 +4,7 @@ import hashlib
 import pathlib
 from collections.abc import Sequence
 
+from brainjax.files import write_text
 from brainjax.types import CheckpointError
 
 SUMS = "SHA256SUMS"
@@ -12,7 +13,7 @@ SUMS = "SHA256SUMS"
 def write(directory: pathlib.Path, names: Sequence[str]) -> None:
     """Writes the sums of these files of a folder."""
     lines = (f"{_sha256(directory / name)}  {name}\n" for name in names)
-    (directory / SUMS).write_text("".join(lines))
+    write_text(directory / SUMS, "".join(lines))
 
 
 def check(directory: pathlib.Path, names: Sequence[str]) -> None:

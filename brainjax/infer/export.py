@@ -24,6 +24,7 @@ import jax
 import jax.export
 
 from brainjax import native
+from brainjax.files import replacing, write_text
 from brainjax.infer import checksums
 from brainjax.infer.whole import whole
 from brainjax.types import CheckpointError, ConfigError, DataError
@@ -127,8 +128,9 @@ def save(directory: str | pathlib.Path, program: Program) -> pathlib.Path:
     """Writes a program's folder; returns its path."""
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / PROGRAM).write_bytes(program.exported.serialize())
-    (directory / FACTS).write_text(json.dumps(program.facts, indent=2) + "\n")
+    with replacing(directory / PROGRAM) as temporary:
+        temporary.write_bytes(program.exported.serialize())
+    write_text(directory / FACTS, json.dumps(program.facts, indent=2) + "\n")
     checksums.write(directory, (PROGRAM, FACTS))
     return directory
 

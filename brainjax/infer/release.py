@@ -16,10 +16,11 @@ from typing import Any
 import flax.traverse_util
 import jax
 import jax.numpy as jnp
+import safetensors.flax
 from safetensors import SafetensorError
-from safetensors.flax import load_file, save_file
 
 from brainjax.datasets.base import Dataset
+from brainjax.files import replacing, write_text
 from brainjax.infer import checksums
 from brainjax.types import CheckpointError
 
@@ -83,19 +84,21 @@ def save(
         release: what to write.
         dtype: storage dtype of the weights, 'float32', 'bfloat16' or 'float16'.
         card: text of MODEL_CARD.md; none is written when empty.
+
+    Raises:
+        DataError: it cannot be written.
     """
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     flat = flax.traverse_util.flatten_dict(release.variables, sep="/")
-    save_file(
-        {name: jnp.asarray(value, dtype) for name, value in flat.items()}, directory / WEIGHTS
-    )
-    (directory / WEIGHTS).chmod(0o644)  # safetensors makes it readable to its owner alone
+    weights = safetensors.flax.save({k: jnp.asarray(v, dtype) for k, v in flat.items()})
+    with replacing(directory / WEIGHTS) as temporary:
+        temporary.write_bytes(weights)
     text = json.dumps({"config": release.config, "facts": release.facts}, indent=2)
-    (directory / CONFIG).write_text(text + "\n")
+    write_text(directory / CONFIG, text + "\n")
     checksums.write(directory, (WEIGHTS, CONFIG))
     if card:
-        (directory / CARD).write_text(card)
+        write_text(directory / CARD, card)
     return directory
 
 
@@ -111,7 +114,7 @@ def load(directory: str | pathlib.Path) -> Release:
     try:
         checksums.check(directory, (WEIGHTS, CONFIG))
         stored = json.loads((directory / CONFIG).read_text())
-        flat = load_file(directory / WEIGHTS)
+        flat = safetensors.flax.load_file(directory / WEIGHTS)
         variables = flax.traverse_util.unflatten_dict(flat, sep="/")
         variables = jax.tree.map(lambda x: x.astype(jnp.float32), variables)
         return Release(stored["config"], stored["facts"], variables)

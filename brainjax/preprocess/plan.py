@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from brainjax.files import write_text
 from brainjax.types import ConfigError, DataError
 
 FILE = "plan.json"
@@ -75,7 +76,7 @@ class Plan:
     def save(self, folder: str | pathlib.Path) -> pathlib.Path:
         """Writes `plan.json` and returns its path."""
         path = pathlib.Path(folder) / FILE
-        path.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+        write_text(path, json.dumps(dataclasses.asdict(self), indent=2) + "\n")
         return path
 
     def changes(self, config: Any) -> dict[str, str]:
