@@ -15,6 +15,7 @@ _ONEDNN = [
     f"onednn-{part}>=2023.2; sys_platform == 'linux' and platform_machine == 'x86_64'"
     for part in ("cpu-gomp", "devel-cpu-gomp")
 ]
+_DICOM = ["pydicom>=3.0", "highdicom>=0.25"]  # series in; segmentations out
 _RELEASE = ("model.safetensors", "config.json", "SHA256SUMS", "MODEL_CARD.md")
 
 setup(
@@ -63,7 +64,7 @@ setup(
     extras_require={
         "cuda": ["jax[cuda13]>=0.10"],
         "native": _ONEDNN,
-        "dicom": ["pydicom>=3.0"],
+        "dicom": _DICOM,
         "ray": ["ray>=2.40"],
         "beam": ["apache-beam>=2.72"],
         "app": ["dash>=4.0", "plotly>=6.0"],
@@ -73,8 +74,9 @@ setup(
             *("deepbet>=1.0", "hd-bet>=2.0"),
         ],
         "test": [
-            *("pytest>=8.0", "hypothesis>=6.100", "ruff~=0.17.5", "pydicom>=3.0"),
+            *("pytest>=8.0", "hypothesis>=6.100", "ruff~=0.17.5"),
             *("dash>=4.0", "plotly>=6.0", "selenium>=4.20"),
+            *_DICOM,
             *_ONEDNN,
             *("nbclient>=0.10", "nbformat>=5.10", "ipykernel>=6.29"),
         ],

@@ -141,6 +141,34 @@ def test_scans_of_one_name_get_folders_of_their_own(tmp_path, runs):
     assert made == {"one_same_flair", "two_same_flair"}
 
 
+def test_a_dicom_series_gets_a_segmentation_too(tmp_path, runs, capsys):
+    dicoms = pytest.importorskip("dicoms", reason="needs the extra dicom", exc_type=ImportError)
+    pydicom = pytest.importorskip("pydicom")
+    pytest.importorskip("highdicom", reason="needs the extra dicom: pip install 'brainjax[dicom]'")
+    head = phantom.head(("flair",), "LPS").first
+    tags = dicoms.TAGS | {"PixelSpacing": [head.spacing[1], head.spacing[0]]}
+    lps = np.diag([-1, -1, 1, 1]) @ head.affine
+    series = [
+        dicoms.image(
+            np.rint(1000 * head.data[..., z].T).clip(0).astype(np.uint16),
+            ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
+            ImagePositionPatient=(lps @ [0, 0, z, 1])[:3].tolist(),
+            **tags,
+        )
+        for z in range(head.data.shape[2])
+    ]
+    dicoms.write(tmp_path / "head_flair", series, names=map(str, range(len(series))))
+    save(tmp_path / "nifti", contrasts=("flair",))
+    arguments = [str(tmp_path / n) for n in ("head_flair", "nifti")]
+    assert main(["analyze", *arguments, "-o", str(tmp_path / "out"), "--dicom-seg"]) == 0
+    assert "is no DICOM series, no segmentation.dcm" in capsys.readouterr().err
+    (made,) = (tmp_path / "out").glob("*/segmentation.dcm")
+    brain = read_volume(made.parent / "brain_mask.nii.gz")
+    segmentation = pydicom.dcmread(made)
+    assert [s.SegmentLabel for s in segmentation.SegmentSequence] == ["brain"]
+    assert segmentation.pixel_array.sum() == brain.data.sum() > 0
+
+
 def test_pictures_are_analysed_too(tmp_path, runs):
     Image.fromarray(np.full((20, 20), 90, np.uint8)).save(tmp_path / "slice.png")
     assert main(["analyze", str(tmp_path / "slice.png"), "-o", str(tmp_path / "out")]) == 0

@@ -5,7 +5,6 @@ import builtins
 import nibabel
 import numpy as np
 import pytest
-from volumes import rotation
 
 from brainjax.io import read_volume, write_volume
 from brainjax.io.dicom import read_dicom
@@ -15,51 +14,8 @@ pydicom = pytest.importorskip(
     "pydicom", reason="needs the extra dicom: pip install 'brainjax[dicom]'"
 )
 
-from pydicom.dataset import Dataset, FileMetaDataset  # noqa: E402
-from pydicom.sequence import Sequence  # noqa: E402
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid  # noqa: E402
-
-ROWS, COLUMNS, SLICES = 6, 5, 4
-PIXEL = (1.5, 0.5)  # mm between rows, between columns
-STEP = 3.0
-SERIES = generate_uid()
-VOXELS = np.random.default_rng(0).integers(0, 1000, (SLICES, ROWS, COLUMNS)).astype(np.uint16)
-TURN = rotation((20, -10, 5))  # columns: directions of rising column and row number, and the normal
-START = np.array([-40.0, 12.5, 7.25])
-
-
-def _tags(pixels: np.ndarray, **tags) -> Dataset:
-    out = Dataset()
-    out.file_meta = FileMetaDataset()
-    out.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    out.file_meta.MediaStorageSOPClassUID = out.SOPClassUID = MRImageStorage
-    out.file_meta.MediaStorageSOPInstanceUID = out.SOPInstanceUID = generate_uid()
-    out.SeriesInstanceUID, out.SeriesNumber, out.SeriesDescription = SERIES, 3, "t1"
-    out.Rows, out.Columns = pixels.shape[-2:]
-    out.BitsAllocated = out.BitsStored = 16
-    out.HighBit, out.PixelRepresentation, out.SamplesPerPixel = 15, int(pixels.dtype.kind == "i"), 1
-    out.PhotometricInterpretation = "MONOCHROME2"
-    out.PixelData = pixels.tobytes()
-    for name, value in tags.items():
-        setattr(out, name, value)
-    return out
-
-
-def _place(z: int) -> list[float]:
-    return (START + TURN[:, 2] * STEP * z).round(6).tolist()
-
-
-def _slices(**tags) -> list[Dataset]:
-    angle = TURN[:, :2].T.ravel().round(8).tolist()
-    where = {"PixelSpacing": list(PIXEL), "ImageOrientationPatient": angle, **tags}
-    return [_tags(VOXELS[z], **{"ImagePositionPatient": _place(z), **where}) for z in range(SLICES)]
-
-
-def _write(folder, slices, names="dacb"):
-    folder.mkdir(exist_ok=True)
-    for name, tags in zip(names, slices, strict=False):
-        tags.save_as(folder / name, enforce_file_format=True)
-    return folder
+import dicoms  # noqa: E402
+from dicoms import COLUMNS, PIXEL, ROWS, SERIES, SLICES, START, STEP, TURN, VOXELS  # noqa: E402
 
 
 def _check_place(volume):
@@ -73,7 +29,7 @@ def _check_place(volume):
 
 
 def test_slices_land_where_their_tags_say(tmp_path):
-    folder = _write(tmp_path / "series", _slices())
+    folder = dicoms.write(tmp_path / "series", dicoms.slices())
     (folder / "README").write_text("no DICOM")
     (folder / "within").mkdir()
     volume = read_volume(folder)
@@ -86,62 +42,39 @@ def test_slices_land_where_their_tags_say(tmp_path):
 
 
 def test_numbers_are_rescaled_slice_by_slice(tmp_path):
-    slices = _slices()
+    slices = dicoms.slices()
     for z, tags in enumerate(slices):
         tags.RescaleSlope, tags.RescaleIntercept = 0.5 * (z + 1), -7
-    volume = read_dicom(_write(tmp_path / "series", slices))
+    volume = read_dicom(dicoms.write(tmp_path / "series", slices))
     expected = VOXELS * 0.5 * np.arange(1, SLICES + 1)[:, None, None] - 7
     assert volume.data.dtype == np.float32
     np.testing.assert_allclose(volume.data, expected.transpose(2, 1, 0))
 
 
 def test_one_slice_takes_its_thickness(tmp_path):
-    volume = read_dicom(_write(tmp_path / "series", _slices(SliceThickness=4.5)[:1]))
+    volume = read_dicom(dicoms.write(tmp_path / "series", dicoms.slices(SliceThickness=4.5)[:1]))
     assert volume.data.shape == (COLUMNS, ROWS, 1)
     np.testing.assert_allclose(volume.spacing, (0.5, 1.5, 4.5), atol=1e-5)
 
 
 def test_a_tilted_gantry_shears_the_grid(tmp_path):
-    slices = _slices()
+    slices = dicoms.slices()
     for z, tags in enumerate(slices):
-        tags.ImagePositionPatient = (_place(z) + TURN[:, 1] * 0.8 * z).tolist()
-    volume = read_dicom(_write(tmp_path / "series", slices))
+        tags.ImagePositionPatient = (dicoms.place(z) + TURN[:, 1] * 0.8 * z).tolist()
+    volume = read_dicom(dicoms.write(tmp_path / "series", slices))
     lps = (volume.affine @ [0, 0, 2, 1])[:3] * [-1, -1, 1]
-    np.testing.assert_allclose(lps, _place(2) + TURN[:, 1] * 1.6, atol=1e-4)
-
-
-def _multi_frame(order=(2, 0, 3, 1), **tags) -> Dataset:
-    """All slices in one file, out of order."""
-
-    def group(**fields):
-        inner = Dataset()
-        for name, value in fields.items():
-            setattr(inner, name, value)
-        return Sequence([inner])
-
-    shared, frames = Dataset(), []
-    shared.PixelMeasuresSequence = group(PixelSpacing=list(PIXEL), SliceThickness=STEP)
-    angle = TURN[:, :2].T.ravel().round(8).tolist()
-    shared.PlaneOrientationSequence = group(ImageOrientationPatient=angle)
-    for z in order:
-        frame = Dataset()
-        frame.PlanePositionSequence = group(ImagePositionPatient=_place(z))
-        frames.append(frame)
-    fields = {
-        "NumberOfFrames": len(order),
-        "SharedFunctionalGroupsSequence": Sequence([shared]),
-        "PerFrameFunctionalGroupsSequence": Sequence(frames),
-    }
-    return _tags(VOXELS[list(order)], **fields, **tags)
+    np.testing.assert_allclose(lps, dicoms.place(2) + TURN[:, 1] * 1.6, atol=1e-4)
 
 
 def test_a_multi_frame_file_is_a_series(tmp_path):
-    _check_place(read_dicom(_write(tmp_path / "series", [_multi_frame()])))
+    _check_place(read_dicom(dicoms.write(tmp_path / "series", [dicoms.multi_frame()])))
 
 
 def test_several_series_are_listed_and_one_can_be_chosen(tmp_path):
-    other = _slices(SeriesInstanceUID=generate_uid(), SeriesNumber=7, SeriesDescription="flair")
-    folder = _write(tmp_path / "series", [*_slices(), *other[:3]], "abcdefg")
+    other = dicoms.slices(
+        SeriesInstanceUID=dicoms.generate_uid(), SeriesNumber=7, SeriesDescription="flair"
+    )
+    folder = dicoms.write(tmp_path / "series", [*dicoms.slices(), *other[:3]], "abcdefg")
     with pytest.raises(DataError, match=r"2 series: 3 't1' \(4 files\); 7 'flair' \(3 files\)"):
         read_dicom(folder)
     for wanted in ("t1", "3", SERIES):
@@ -164,7 +97,7 @@ def _without(slices, name):
 
 
 def _shrunk(slices):
-    slices[2] = _tags(
+    slices[2] = dicoms.image(
         VOXELS[2, :3],
         **{
             k: slices[2][k].value
@@ -176,12 +109,15 @@ def _shrunk(slices):
 
 BROKEN = {
     "one is missing": (lambda s: [s[0], s[1], s[3]], "missing or unevenly"),
-    "uneven": (lambda s: _set(s, 2, ImagePositionPatient=_place(2.3)), "missing or unevenly"),
+    "uneven": (lambda s: _set(s, 2, ImagePositionPatient=dicoms.place(2.3)), "missing or unevenly"),
     "beside": (
-        lambda s: _set(s, 1, ImagePositionPatient=(_place(1) + TURN[:, 0] * 2).tolist()),
+        lambda s: _set(s, 1, ImagePositionPatient=(dicoms.place(1) + TURN[:, 0] * 2).tolist()),
         "missing or unevenly",
     ),
-    "double": (lambda s: [*s, _tags(VOXELS[0], **_copy(s[0]))], "1 slices lie where another"),
+    "double": (
+        lambda s: [*s, dicoms.image(VOXELS[0], **_copy(s[0]))],
+        "1 slices lie where another",
+    ),
     "localizer": (
         lambda s: _set(s, 1, ImageOrientationPatient=[1, 0, 0, 0, 1, 0]),
         "another angle",
@@ -191,7 +127,7 @@ BROKEN = {
     "no position": (lambda s: _without(s, "ImagePositionPatient"), "where its slices are"),
     "no spacing": (lambda s: _without(s, "PixelSpacing"), "where its slices are"),
     "no direction": (
-        lambda s: [_tags(VOXELS[0], **_copy(s[0], ImageOrientationPatient=[0] * 6))],
+        lambda s: [dicoms.image(VOXELS[0], **_copy(s[0], ImageOrientationPatient=[0] * 6))],
         "singular",
     ),
     "colours": (lambda s: _set(s, 0, SamplesPerPixel=3), "colour"),
@@ -211,7 +147,7 @@ def _copy(tags, **changes):
 @pytest.mark.parametrize("case", BROKEN)
 def test_a_series_that_is_not_whole_is_refused(tmp_path, case):
     change, match = BROKEN[case]
-    folder = _write(tmp_path / "series", change(_slices()), "abcde")
+    folder = dicoms.write(tmp_path / "series", change(dicoms.slices()), "abcde")
     with pytest.raises(DataError, match=match) as caught:
         read_volume(folder)
     assert str(caught.value).startswith(str(folder)) and "\n" not in str(caught.value)
@@ -220,7 +156,7 @@ def test_a_series_that_is_not_whole_is_refused(tmp_path, case):
 def test_a_folder_without_images_is_refused(tmp_path):
     with pytest.raises(DataError, match="holds no DICOM images; give the folder of a series"):
         read_volume(tmp_path)
-    _write(tmp_path / "series", _slices())
+    dicoms.write(tmp_path / "series", dicoms.slices())
     with pytest.raises(DataError, match="give one of the folders within: series"):
         read_volume(tmp_path)
     with pytest.raises(DataError, match="no such folder"):
@@ -228,16 +164,16 @@ def test_a_folder_without_images_is_refused(tmp_path):
 
 
 def test_reports_among_the_images_are_passed_over(tmp_path):
-    report = _slices()[0]
+    report = dicoms.slices()[0]
     for name in ("Rows", "Columns", "PixelData"):
         delattr(report, name)
     report.SOPClassUID = pydicom.uid.BasicTextSRStorage
-    _check_place(read_dicom(_write(tmp_path / "series", [*_slices(), report], "abcde")))
+    _check_place(read_dicom(dicoms.write(tmp_path / "series", [*dicoms.slices(), report], "abcde")))
 
 
 @pytest.mark.filterwarnings("ignore")  # pydicom warns of what is then raised
 def test_a_truncated_file_is_an_error(tmp_path):
-    folder = _write(tmp_path / "series", _slices())
+    folder = dicoms.write(tmp_path / "series", dicoms.slices())
     path = (folder / "a").rename(folder / "a.dcm")
     whole = path.read_bytes()
     for length in range(0, len(whole) - 1, 61):

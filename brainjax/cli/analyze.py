@@ -25,6 +25,7 @@ For every scan, in results/NAME/, on the grid of its first file:
   report.html          all there is to see, in one file, offline
   brain_mask.nii.gz, tumour.nii.gz, probability.nii.gz, uncertainty.nii.gz
   measurements.json, measurements.csv, overlay.png
+  segmentation.dcm     with --dicom-seg, of a DICOM series: the masks for archives and viewers of DICOM
 and results/result.json over all. Pictures (.jpg, .png, .tif) get classes and a heat map alone.
 A scan that cannot be read gets one line on stderr; the others are done, and the exit code is 1.
 Research use only."""
@@ -64,6 +65,11 @@ def add(subparsers: argparse._SubParsersAction) -> None:
         parser.add_argument(
             f"--{stage}-model", metavar="NAME", help=f"released model or folder for {what}"
         )
+    parser.add_argument(
+        "--dicom-seg",
+        action="store_true",
+        help="of a DICOM series, write the masks as a DICOM segmentation too (extra dicom)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="do finished scans again")
     parser.set_defaults(run=run)
 
@@ -74,6 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from brainjax.files import write_text
     from brainjax.infer.pipeline import Pipeline
+    from brainjax.io import dicom_seg
     from brainjax.report import analysis_files
 
     begun = time.perf_counter()
@@ -88,12 +95,14 @@ def run(arguments: argparse.Namespace) -> int:
             f"{len(jobs) - len(todo)} scans are done already; --overwrite does them again",
             file=sys.stderr,
         )
+    if arguments.dicom_seg:
+        dicom_seg.require()
     if todo:
         pipeline = Pipeline.load(**_models(arguments))
     bar = tqdm(todo, unit="scan", disable=len(todo) < 2, file=sys.stderr)
     for job in bar:
         try:
-            line = _analyze(pipeline, job, output / job.name, arguments.mask)
+            line = _analyze(pipeline, job, output / job.name, arguments)
         except (DataError, OSError) as error:
             failed.append(f"{job.name}: {error}")
             tqdm.write(f"error: {error}", file=sys.stderr)
@@ -165,7 +174,7 @@ def _distinct(found: list[Any]) -> list[Any]:
     return made
 
 
-def _analyze(pipeline: Any, job: Any, folder: pathlib.Path, mask: str | None) -> str:
+def _analyze(pipeline: Any, job: Any, folder: pathlib.Path, arguments: argparse.Namespace) -> str:
     """Does one scan; returns what to say of it."""
     from brainjax.infer.scan import PICTURE, read_scan
     from brainjax.report import analysis_files
@@ -174,8 +183,9 @@ def _analyze(pipeline: Any, job: Any, folder: pathlib.Path, mask: str | None) ->
         analysis = pipeline.picture(job.contrasts[PICTURE], name=job.name)
     else:
         scan = read_scan(contrasts=job.contrasts, name=job.name)
-        analysis = pipeline(scan, brain=mask)
-    analysis_files.write(folder, analysis)
+        analysis = pipeline(scan, brain=arguments.mask)
+    series = _series(job) if arguments.dicom_seg else None
+    analysis_files.write(folder, analysis, series)
     facts = analysis.facts()
     words = [f"{job.name}:"]
     if facts["brain_ml"] is not None:
@@ -187,6 +197,15 @@ def _analyze(pipeline: Any, job: Any, folder: pathlib.Path, mask: str | None) ->
         words.append(f"tumour {facts['regions_ml']['WT']:.1f} ml in {len(facts['lesions'])} parts,")
     warnings = f"{len(facts['warnings'])} warnings, " if facts["warnings"] else ""
     return " ".join(words) + f" {warnings}{facts['seconds']:.1f} s"
+
+
+def _series(job: Any) -> pathlib.Path | None:
+    """The DICOM folder whose grid the results have; None, and a line that says so, where it is none."""
+    first = next(iter(job.contrasts.values()))
+    if first.is_dir():
+        return first
+    print(f"{job.name}: {first.name} is no DICOM series, no segmentation.dcm", file=sys.stderr)
+    return None
 
 
 def _summary(

@@ -3,6 +3,7 @@
 Standard: DICOM PS3.3, C.7.6.2 (image plane) and C.7.6.16 (functional groups of multi-frame images).
 """
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -65,21 +66,39 @@ def read_dicom(folder: str | os.PathLike, series: str | None = None) -> Volume:
         DataError: no series or several; a slice missing, double or at another angle; colours; pixels that cannot be
             decoded; tags missing that tell where slices are.
     """
-    path = pathlib.Path(folder)
-    if not path.is_dir():
-        raise DataError(f"{path}: no such folder; check the path")
-    try:
+    with _naming(folder) as path:
         frames = _order(_frames(_choose(path, _images(path), series)))
         grid = _grid(frames)
         data, notes = _pixels(frames, grid.shape)
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
     header = Nifti1Header()
     header.set_data_shape(grid.shape)
     header.set_xyzt_units("mm")
     header.set_sform(grid.affine, _SCANNER)
     header.set_qform(grid.affine, _SCANNER)
     return Volume(data, grid.affine, header, notes)
+
+
+def slices_of(
+    folder: str | os.PathLike, series: str | None = None
+) -> list[tuple[pathlib.Path, int]]:
+    """The file, and the frame in it from 0, of every slice that `read_dicom` gives, in its order; raises as it does."""
+    with _naming(folder) as path:
+        return [
+            (frame.path, frame.index)
+            for frame in _order(_frames(_choose(path, _images(path), series)))
+        ]
+
+
+@contextlib.contextmanager
+def _naming(folder: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """The folder, which errors within are about."""
+    path = pathlib.Path(folder)
+    if not path.is_dir():
+        raise DataError(f"{path}: no such folder; check the path")
+    try:
+        yield path
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
 
 
 def _pydicom() -> Any:
