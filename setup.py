@@ -15,7 +15,8 @@ _ONEDNN = [
     f"onednn-{part}>=2023.2; sys_platform == 'linux' and platform_machine == 'x86_64'"
     for part in ("cpu-gomp", "devel-cpu-gomp")
 ]
-_DICOM = ["pydicom>=3.0", "highdicom>=0.25"]  # series in; segmentations out
+# Series in, and segmentations out, for which there is no wheel for newer Pythons.
+_DICOM = ["pydicom>=3.0", "highdicom>=0.25; python_version < '3.14'"]
 _RELEASE = ("model.safetensors", "config.json", "SHA256SUMS", "MODEL_CARD.md")
 
 setup(
