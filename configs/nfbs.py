@@ -5,10 +5,11 @@
     python -m experiments.train --config=configs/nfbs.py:nfbs --config.data.dir=DIR
         The same at the reference's width (35.5 M parameters) on the 125 heads of NFBS as distributed, at 2 mm.
     python -m experiments.sweep --config=configs/nfbs.py --sweep=configs/sweeps/r0_strip.py --workdir=DIR
-        Both versions of the network x three losses on the embedded heads, the same seed and budget.
+        Both versions of the network x three losses on the embedded heads, the same seed and budget: 35 minutes on two busy
+        CPU cores. Dice 0.98 with the mean squared error and with Dice's loss, 0.97 with signed distances (table: README).
 
-Variant: first (the first version, otherwise as the default). Scores are not measured yet. The stripper that brainjax ships
-is another: configs/strip.py.
+Variant: first (the first version, otherwise as the default). Not measured on NFBS. The stripper that brainjax ships is
+another: configs/strip.py.
 """
 
 from ml_collections import ConfigDict
