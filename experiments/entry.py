@@ -15,6 +15,7 @@ from absl import logging as absl_logging
 from brainjax.files import write_text
 from brainjax.train.signals import StopRequest
 from brainjax.types import BrainjaxError
+from experiments.pages import large_pages
 
 _CACHE = flags.DEFINE_string(
     "compilation_cache",
@@ -35,6 +36,7 @@ def run(main: Callable[..., None], *, positional: bool = False, changes: bool = 
         positional: pass the list of arguments that are no flags.
         changes: pass a dict of the flags --config.FIELD=VALUE, FIELD -> VALUE as text.
     """
+    large_pages()
     fields: dict[str, str] = {}
 
     def parse(argv: list[str]) -> list[str]:

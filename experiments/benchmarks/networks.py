@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+from experiments import pages
 from experiments.benchmarks.cases import CASES, MODES
 from experiments.benchmarks.rounds import Contestant, Groups, Options, Runs
 from experiments.benchmarks.table import Summary
@@ -11,18 +12,20 @@ PEERS = ("torch", "monai", "keras")
 _NO_GPU = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
 # The C allocator keeps large blocks instead of returning them to the system after each use (glibc).
 TUNED = {
-    "GLIBC_TUNABLES": "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184"
+    pages.VARIABLE: "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184"
     ":glibc.malloc.top_pad=67108864"
 }
+# The same, in pages as large as ours.
+LARGE = {pages.VARIABLE: f"{TUNED[pages.VARIABLE]}:{pages.LARGE}"}
 
 
 def cpu(options: Options) -> Groups:
     """Each case, trained and applied, in float32: ours with and without the native convolutions, peers as they come,
-    channels last, and with a tuned allocator."""
+    channels last, with a tuned allocator, and with large pages too."""
     ours = {"portable": Contestant("ours:network", env={"BRAINJAX_NATIVE": "0"})}
     if native():
         ours = {"native": Contestant("ours:network", env={"BRAINJAX_NATIVE": "1"}), **ours}
-    found = _groups(options, ours, _torch_on_cpu, {"": {}, " nojit": {"jit": False}})
+    found = _groups(options, ours, _torch_on_cpu, {"keras": {}, "keras large pages": LARGE})
     return {
         group: {n: dataclasses.replace(c, env={**_NO_GPU, **c.env}) for n, c in who.items()}
         for group, who in found.items()
@@ -38,7 +41,7 @@ def gpu(options: Options) -> Groups:
         def torch(library: str, dtype: str = dtype) -> dict[str, Contestant]:
             return _torch_on_gpu(library, dtype)
 
-        keras = {"": {}} if dtype == "float32" else {}
+        keras = {"keras": {}} if dtype == "float32" else {}
         found = _groups(options, ours, torch, keras)
         groups |= {f"{name}/{dtype}": who for name, who in found.items()}
     return groups
@@ -59,6 +62,7 @@ def _torch_on_cpu(library: str) -> dict[str, Contestant]:
         library: Contestant("peer_torch:network", {"library": library}, peer=True),
         f"{library} channels_last": Contestant("peer_torch:network", last, peer=True),
         f"{library} tuned": Contestant("peer_torch:network", last, TUNED, peer=True),
+        f"{library} large pages": Contestant("peer_torch:network", last, LARGE, peer=True),
     }
 
 
@@ -77,7 +81,7 @@ def _torch_on_gpu(library: str, dtype: str) -> dict[str, Contestant]:
 
 
 def _groups(
-    options: Options, ours: dict[str, Contestant], torch: Any, keras: dict[str, dict[str, Any]]
+    options: Options, ours: dict[str, Contestant], torch: Any, keras: dict[str, dict[str, str]]
 ) -> Groups:
     groups: Groups = {}
     for case, spec in CASES.items():
@@ -88,8 +92,8 @@ def _groups(
                     continue
                 if peer == "keras":
                     env = {"KERAS_BACKEND": options.other.get("keras_backend", "tensorflow")}
-                    for name, way in keras.items():
-                        who[f"keras{name}"] = Contestant("peer_keras:network", way, env, peer=True)
+                    for name, memory in keras.items():
+                        who[name] = Contestant("peer_keras:network", {}, env | memory, peer=True)
                 else:
                     who |= torch(peer)
             common = {

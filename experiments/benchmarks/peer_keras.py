@@ -13,20 +13,17 @@ from experiments.benchmarks import child
 from experiments.benchmarks.cases import CASES, Case
 
 
-def network(
-    case: str, mode: str, steps: int, jit: bool | str = "auto", small: bool = False
-) -> dict[str, Any]:
+def network(case: str, mode: str, steps: int, small: bool = False) -> dict[str, Any]:
     """Times one case, trained or applied, as `ours.network` does.
 
     Args:
         case, mode, steps, small: as there.
-        jit: Keras's `jit_compile`; its own default is 'auto'.
     """
     spec = CASES[case]
     shape = spec.small if small else spec.shape
     net = build(spec, shape[1:])
     loss = keras.losses.BinaryCrossentropy if spec.pixels else keras.losses.CategoricalCrossentropy
-    net.compile(keras.optimizers.Adam(1e-3), loss(from_logits=True), jit_compile=jit)
+    net.compile(keras.optimizers.Adam(1e-3), loss(from_logits=True))
     count = sum(int(np.prod(v.shape)) for v in net.trainable_variables)
     rng = np.random.default_rng(0)
     x = rng.normal(size=shape).astype(np.float32)

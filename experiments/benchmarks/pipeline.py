@@ -12,10 +12,12 @@ import sys
 import time
 from typing import Any
 
+from experiments import pages
 from experiments.benchmarks.rounds import Contestant, Groups, Options, Runs
 from experiments.benchmarks.table import Summary
 
 PEERS = ("deepbet", "hd-bet")
+_PAGES = {pages.VARIABLE: ""}  # those that every command has
 SCRIPT = {"deepbet": "deepbet-cli", "hd-bet": "hd-bet"}
 
 
@@ -27,9 +29,13 @@ def groups(options: Options) -> Groups:
     cache["JAX_ENABLE_COMPILATION_CACHE"] = "1"
     ours = [sys.executable, "-m", "brainjax", "strip", head, "{brain}", "--mask", "{mask}"]
     who = {
-        "brainjax": Contestant("pipeline:command", {"words": ours}),
-        "brainjax cached": Contestant("pipeline:command", {"words": ours, "again": True}, cache),
-        "brainjax running": Contestant("pipeline:running", {"head": head, "steps": options.steps}),
+        "brainjax": Contestant("pipeline:command", {"words": ours}, _PAGES),
+        "brainjax cached": Contestant(
+            "pipeline:command", {"words": ours, "again": True}, cache | _PAGES
+        ),
+        "brainjax running": Contestant(
+            "pipeline:running", {"head": head, "steps": options.steps}, _PAGES
+        ),
     }
     for peer in options.peers:
         script = str(pathlib.Path(options.python).parent / SCRIPT[peer])
@@ -40,7 +46,7 @@ def groups(options: Options) -> Groups:
                 *("--disable_tta", "--save_bet_mask"),
             ],
         }[peer]
-        who[peer] = Contestant("pipeline:command", {"words": words})
+        who[peer] = Contestant("pipeline:command", {"words": words}, _PAGES)
     return {"strip": who}
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from brainjax.lookup import lookup
 from brainjax.types import BrainjaxError, ConfigError
+from experiments import pages
 
 Reply = dict[str, Any]
 # Group -> contestant -> a reply a round; one that failed has none.
@@ -166,6 +167,8 @@ def _child(contestant: Contestant, options: Options) -> Reply:
     # Nobody finds a program that another one, or an earlier round, has compiled.
     env = {**os.environ, "BRAINJAX_COMPILATION_CACHE": "", "JAX_ENABLE_COMPILATION_CACHE": "0"}
     env |= {"TF_CPP_MIN_LOG_LEVEL": "3", "BENCHMARK_THREADS": str(options.threads)}
+    if contestant.peer:  # ours have large pages as every entry point has; peers as they come
+        env.pop(pages.VARIABLE, None)
     if options.threads:
         env["OMP_NUM_THREADS"] = str(options.threads)
     command = [python, "-m", "experiments.benchmarks.child"]
