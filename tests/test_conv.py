@@ -12,7 +12,7 @@ from jax import lax
 
 from brainjax.models import conv_cpu
 from brainjax.models.conv import Conv, DepthwiseConv, UpConv, conv, explicit_padding
-from brainjax.models.layers import InstanceNorm, max_pool, max_pool_3, resize
+from brainjax.models.layers import GroupNorm, max_pool, max_pool_3, resize
 
 # Tiny programs spend their time in the compiler, not on the data: the least optimisation is the quickest.
 jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -316,7 +316,8 @@ def test_doubling_equals_jax_s_linear_resize(shape):
     assert_close(*both(), 1e-5)
 
 
-def test_instance_norm_equals_flax_s_with_its_gradients():
+@pytest.mark.parametrize("groups", [0, 1, 2, 6])
+def test_group_norm_equals_flax_s_with_its_gradients(groups):
     x, scale, bias = arrays((2, 4, 5, 3, 6), (6,), (6,))
     params = {"scale": scale, "bias": bias}
 
@@ -324,6 +325,6 @@ def test_instance_norm_equals_flax_s_with_its_gradients():
         y, vjp = jax.vjp(lambda p, x: module.apply({"params": p}, x), params, 3 * x + 1)
         return y, vjp(jnp.cos(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape))
 
-    theirs = nn.GroupNorm(num_groups=None, group_size=1, epsilon=1e-5)
-    both = jit(lambda: (value_and_gradients(InstanceNorm()), value_and_gradients(theirs)))
+    theirs = nn.GroupNorm(num_groups=groups or x.shape[-1], epsilon=1e-5)
+    both = jit(lambda: (value_and_gradients(GroupNorm(groups)), value_and_gradients(theirs)))
     assert_close(*both(), 1e-5)

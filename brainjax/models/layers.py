@@ -43,26 +43,29 @@ class Norm(nn.Module):
             norm = nn.BatchNorm(momentum=self.momentum, axis_name=self.axis_name, **common)
             return norm(x, use_running_average=not train)
         if self.kind == "instance":
-            return InstanceNorm(**common)(x)
+            return GroupNorm(**common)(x)
         if self.kind == "group":
             groups = max(g for g in range(1, self.groups + 1) if x.shape[-1] % g == 0)
-            return nn.GroupNorm(num_groups=groups, **common)(x)
+            return GroupNorm(groups, **common)(x)
         if self.kind == "none":
             return x
         raise ConfigError(f"unknown norm {self.kind!r}; choose one of {', '.join(NORMS)}")
 
 
-class InstanceNorm(nn.Module):
-    """Each channel of each example to zero mean and unit variance, then `scale` and `bias`, [C] each.
+class GroupNorm(nn.Module):
+    """The channels of each group of each example to zero mean and unit variance, then `scale` and `bias`, [C] each.
 
-    Ulyanov et al. 2016 (arXiv:1607.08022). The same as `nn.GroupNorm(group_size=1)`; without its reshaping into groups
-    the gradient takes half the time on CPU.
+    Wu & He 2018 (arXiv:1803.08494); with a group for every channel instance norm, Ulyanov et al. 2016
+    (arXiv:1607.08022). The same as `nn.GroupNorm`, but `x` is never reshaped into groups: its channels' sums are. On a
+    CPU the gradient then takes half the time.
 
     Attributes:
+        groups: G, which divides the channels; 0 for a group for every channel.
         epsilon: added to the variance.
         dtype: of the result; statistics are always float32.
     """
 
+    groups: int = 0
     epsilon: float = 1e-5
     dtype: str = "float32"
 
@@ -72,11 +75,19 @@ class InstanceNorm(nn.Module):
         scale = self.param("scale", nn.initializers.ones_init(), x.shape[-1:], jnp.float32)
         bias = self.param("bias", nn.initializers.zeros_init(), x.shape[-1:], jnp.float32)
         x, space = x.astype(jnp.float32), tuple(range(1, x.ndim - 1))
-        mean = x.mean(space, keepdims=True)
+        mean = self._over_groups(x.mean(space, keepdims=True))
         # One pass over x; rounding may leave the difference a little below 0.
-        variance = jnp.maximum((x * x).mean(space, keepdims=True) - mean * mean, 0.0)
+        square = self._over_groups((x * x).mean(space, keepdims=True))
+        variance = jnp.maximum(square - mean * mean, 0.0)
         factor = scale * lax.rsqrt(variance + self.epsilon)
         return (x * factor + (bias - mean * factor)).astype(self.dtype)
+
+    def _over_groups(self, means: jax.Array) -> jax.Array:
+        """Means of channels [B *1 C] -> of the groups they are in, likewise."""
+        if not self.groups:
+            return means
+        grouped = means.reshape(*means.shape[:-1], self.groups, -1)
+        return jnp.broadcast_to(grouped.mean(-1, keepdims=True), grouped.shape).reshape(means.shape)
 
 
 class Dropout(nn.Module):

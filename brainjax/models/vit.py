@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from brainjax.models.attend import attend
 from brainjax.models.conv import Conv
 from brainjax.models.layers import Dropout, check_divisible
 from brainjax.types import ConfigError
@@ -34,7 +35,7 @@ class SelfAttention(nn.Module):
             )
         qkv = nn.Dense(3 * width, dtype=self.dtype, name="qkv")(x)
         qkv = qkv.reshape(batch, tokens, 3, self.heads, width // self.heads)
-        y = jax.nn.dot_product_attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])  # [B N H D/H]
+        y = attend(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])  # [B N H D/H]
         return nn.Dense(width, dtype=self.dtype, name="out")(y.reshape(x.shape))
 
 
