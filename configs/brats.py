@@ -18,7 +18,7 @@
         and deep supervision, patches of 128; for accelerators. experiments.prepare --plan fits it to another memory.
     python -m experiments.train --config=configs/brats.py:brats2013 --config.data.dir=DIR
         The two patients of BRATS 2013 that DeepMedic shares, FLAIR and T1ce: one trains, the other tests, and with
-        --config.split.fold=1 the other way round.
+        --config.split.fold=1 the other way round: whole tumour 0.376 and 0.160, one patient is not enough.
 
 Other variants: narrow and plain, the networks of two reference systems on BraTS (8 to 128 features with batch norm, trained
 on TPUs; 16 to 256 without any norm), each with our three regions and all four modalities; their scores are not measured

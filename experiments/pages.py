@@ -1,4 +1,4 @@
-"""Large pages for training on a CPU: a quarter to a fifth less time a step.
+"""Large pages for training on a CPU: a sixth to a quarter less time a step.
 
 XLA takes memory for a step from the C library and gives it back after it. In pages of 4 KiB the system clears and maps
 hundreds of thousands of them, every step; in pages of 2 MiB, five hundred times fewer. Linux gives large pages to whoever
