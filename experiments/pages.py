@@ -19,9 +19,11 @@ _SINCE = (2, 35)  # of glibc, that has the tunable
 def large_pages() -> None:
     """Begins the program anew with large pages where the system has them to ask for; does nothing the second time.
 
-    Whoever sets GLIBC_TUNABLES, to nothing too, decides: then nothing happens.
+    Whoever sets GLIBC_TUNABLES, to nothing too, decides: then nothing happens. Nor under a debugger, which would be
+    left behind.
     """
-    if VARIABLE in os.environ or not on_request():
+    debugged = sys.gettrace() is not None or "pydevd" in sys.modules
+    if VARIABLE in os.environ or debugged or not on_request():
         return
     try:
         os.execve(

@@ -57,6 +57,16 @@ def test_nor_where_the_c_library_cannot_ask(linux, monkeypatch, library):
     assert not linux[1]
 
 
+def test_a_debugger_is_not_left_behind(linux):
+    before = sys.gettrace()
+    sys.settrace(lambda *event: None)
+    try:
+        pages.large_pages()
+    finally:
+        sys.settrace(before)
+    assert not linux[1]
+
+
 def test_a_program_that_cannot_begin_anew_goes_on(linux, monkeypatch):
     def refuse(*words):
         raise OSError
