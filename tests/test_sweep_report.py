@@ -109,6 +109,15 @@ def test_markdown_says_all_of_it(results):
     ]
 
 
+def test_folds_are_averaged_and_protocols_stand_side_by_side(tmp_path):
+    folds = grid({"split.name": ["k_fold"], "split.fold": range(3)})
+    trials = [*grid({"split.name": ["as_shipped"]}), *folds]
+    values = {None: 0.9, 0: 0.6, 1: 0.7, 2: 0.8}
+    found = report.read([write(tmp_path, trials, value=lambda t: values[t.get("split.fold")])])
+    rows = {row["split.name"]: (row["n"], round(row["mean"], 6)) for row in report.summary(found)}
+    assert rows == {"as_shipped": (1, 0.9), "k_fold": (3, 0.7)}
+
+
 def test_the_csv_has_a_row_a_trial(results):
     rows = list(csv.DictReader(io.StringIO(report.to_csv(results))))
     assert len(rows) == 11 and [r["status"] for r in rows].count("diverged") == 1

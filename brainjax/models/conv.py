@@ -11,7 +11,6 @@ so that decoders never materialise `concat(up, skip)`.
 """
 
 import functools
-import itertools
 import math
 from collections.abc import Sequence
 
@@ -22,6 +21,7 @@ from jax import lax
 
 from brainjax import native
 from brainjax.models import conv_cpu
+from brainjax.models.depthwise_cpu import depthwise
 from brainjax.native import calls
 
 _LETTERS = {1: "W", 2: "HW", 3: "XYZ"}
@@ -219,20 +219,6 @@ def _depthwise_xla(x, kernel, strides, padding):
     )
 
 
-def _depthwise_taps(x, kernel, strides, padding):
-    """One multiply-add per tap: XLA fuses them into one pass over the output."""
-    size = kernel.shape[:-2]
-    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    space = zip(x.shape[1:-1], size, strides, strict=True)
-    out = [(n - k) // s + 1 for n, k, s in space]
-    total = 0
-    for tap in itertools.product(*map(range, size)):
-        stops = [i + (n - 1) * s + 1 for i, n, s in zip(tap, out, strides, strict=True)]
-        window = lax.slice(x, (0, *tap, 0), (x.shape[0], *stops, x.shape[-1]), (1, *strides, 1))
-        total = total + window * kernel[tap][0]
-    return total
-
-
 class DepthwiseConv(nn.Module):
     """A convolution of each channel alone, without bias: parameter `kernel` [*k 1 C].
 
@@ -263,7 +249,7 @@ class DepthwiseConv(nn.Module):
         return lax.platform_dependent(
             x.astype(self.dtype),
             kernel.astype(self.dtype),
-            cpu=functools.partial(_depthwise_taps, **arguments),
+            cpu=functools.partial(depthwise, **arguments),
             default=functools.partial(_depthwise_xla, **arguments),
         )
 

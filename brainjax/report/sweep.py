@@ -231,7 +231,7 @@ def _marginal(results: Results, field: str) -> str:
 
 def _repeats(field: str) -> bool:
     """Whether a field says which repetition a trial is, rather than what is tried."""
-    return field == "seed" or field.startswith("split.")
+    return field in ("seed", "split.seed", "split.fold")  # another protocol is none
 
 
 def _hashable(value: Any) -> Any:
