@@ -201,10 +201,12 @@ def _analyze(pipeline: Any, job: Any, folder: pathlib.Path, arguments: argparse.
 
 def _series(job: Any) -> pathlib.Path | None:
     """The DICOM folder whose grid the results have; None, and a line that says so, where it is none."""
+    from tqdm import tqdm
+
     first = next(iter(job.contrasts.values()))
     if first.is_dir():
         return first
-    print(f"{job.name}: {first.name} is no DICOM series, no segmentation.dcm", file=sys.stderr)
+    tqdm.write(f"{job.name}: {first.name} is no DICOM series, no segmentation.dcm", file=sys.stderr)
     return None
 
 

@@ -78,15 +78,13 @@ def read_dicom(folder: str | os.PathLike, series: str | None = None) -> Volume:
     return Volume(data, grid.affine, header, notes)
 
 
-def slices_of(
-    folder: str | os.PathLike, series: str | None = None
-) -> list[tuple[pathlib.Path, int]]:
-    """The file, and the frame in it from 0, of every slice that `read_dicom` gives, in its order; raises as it does."""
+def slices_of(folder: str | os.PathLike, series: str | None = None) -> list[tuple[Any, int]]:
+    """Of every slice that `read_dicom` gives, in its order: the tags of its file without pixels, one object for one
+    file, and the frame in it from 0. Raises as it does."""
     with _naming(folder) as path:
-        return [
-            (frame.path, frame.index)
-            for frame in _order(_frames(_choose(path, _images(path), series)))
-        ]
+        images = _choose(path, _images(path), series)
+        tags = dict(images)
+        return [(tags[frame.path], frame.index) for frame in _order(_frames(images))]
 
 
 @contextlib.contextmanager

@@ -114,16 +114,13 @@ def _highdicom() -> Any:
 
 def _sources(folder: str | os.PathLike, series: str | None) -> tuple[list[Any], list[int]]:
     """The images' tags, a file a slice or one file of many; and for each slice the frame it is."""
-    import pydicom
-
     slices = slices_of(folder, series)
-    paths = list(dict.fromkeys(path for path, _ in slices))
-    if len(paths) not in (1, len(slices)):
+    images = list({id(tags): tags for tags, _ in slices}.values())
+    if len(images) not in (1, len(slices)):
         raise DataError(
-            f"{folder}: {len(paths)} files share its {len(slices)} slices, which a segmentation cannot refer to"
+            f"{folder}: {len(images)} files share its {len(slices)} slices, which a segmentation cannot refer to"
         )
-    images = [pydicom.dcmread(path, stop_before_pixels=True) for path in paths]
-    several = len(paths) > 1
+    several = len(images) > 1
     return images, [z if several else frame for z, (_, frame) in enumerate(slices)]
 
 

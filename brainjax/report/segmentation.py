@@ -10,8 +10,8 @@ from brainjax.report.words import REGION_NAMES
 FILE = "segmentation.dcm"
 
 
-def write(path: str | os.PathLike, analysis: Analysis, series: str | os.PathLike) -> bool:
-    """Writes the brain and the regions of the tumour, each as a segment; False where nothing was found.
+def write(path: str | os.PathLike, analysis: Analysis, series: str | os.PathLike) -> None:
+    """Writes the brain and the regions of the tumour, each as a segment; no file where nothing was found.
 
     Args:
         path: of the file.
@@ -30,7 +30,6 @@ def write(path: str | os.PathLike, analysis: Analysis, series: str | os.PathLike
     ]
     if segments:
         write_segmentation(path, series, segments)
-    return bool(segments)
 
 
 def _model(analysis: Analysis, stage: str) -> str:
