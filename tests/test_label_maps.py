@@ -9,7 +9,7 @@ from brainjax.datasets import LabelMaps
 from brainjax.datasets.label_maps import BOX
 from brainjax.io import Volume, write_volume
 from brainjax.synth import freesurfer
-from brainjax.types import DataError
+from brainjax.types import ConfigError, DataError
 
 
 def head(shape=(80, 90, 100), centre=(40, 45, 55), radius=34) -> np.ndarray:
@@ -70,6 +70,35 @@ def test_closing_loses_nothing_but_specks_and_adds_only_what_is_near(seed, closi
     after = LabelMaps(below=200.0, closing=closing).brain(classes)
     assert (after & before).sum() > 0.99 * before.sum()
     assert after.sum() < 1.1 * before.sum()
+
+
+def test_fluid_beyond_the_closed_surface_is_left_out():
+    classes = freesurfer.to_classes(head())
+    tight = LabelMaps(below=200.0, fluid=2.0).brain(classes)
+    loose = LabelMaps(below=200.0).brain(classes)
+    assert (tight <= loose).all()
+    up = loose[40, 45, 55:].sum() - tight[40, 45, 55:].sum()
+    # From white matter at 0.9 of the radius of 34 mm to its end are 3.4 mm.
+    assert up in (1, 2)
+    assert tight[40, 45, 80], "the falx lies within"
+    with pytest.raises(ConfigError, match="data.fluid=-1"):
+        LabelMaps(fluid=-1)
+
+
+def test_every_head_comes_a_second_time_with_a_thinner_skull(tmp_path):
+    for name in ("a.nii.gz", "b.nii.gz"):
+        write(tmp_path, name, head())
+    data = LabelMaps(str(tmp_path), thin=2.0).load(progress=lambda done, total: None)
+    assert data.image.shape[0] == 4 and data.groups == ("a", "b")
+    assert data.group.tolist() == [0, 0, 1, 1] and data.position.tolist() == [0, 1, 0, 1]
+    middle = [n // 2 for n in BOX]
+    lines = data.image[:2, middle[0], middle[1], middle[2] :, 0]
+    bone, white = (freesurfer.NAMES.index(name) for name in ("bone", "white"))
+    thick, thin = ((line == bone).sum() for line in lines)
+    assert thin == pytest.approx(thick / 2, abs=1) and thick >= 4
+    assert (lines[0] == white).sum() == (lines[1] == white).sum(), "the brain stays as it is"
+    with pytest.raises(ConfigError, match="data.thin=0.5"):
+        LabelMaps(thin=0.5)
 
 
 def test_refuses_what_is_no_map_and_names_every_such_file(tmp_path):

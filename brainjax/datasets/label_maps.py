@@ -6,21 +6,23 @@ on left out.
 """
 
 import dataclasses
+import math
 import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from scipy import ndimage
 from tqdm import tqdm
 
+from brainjax.datasets import thin_skull
 from brainjax.datasets.base import ArrayDataset, DatasetInfo
 from brainjax.io import Volume, read_volume
 from brainjax.io.files import ENDINGS, stem
 from brainjax.preprocess.box import Box, bounding_box
 from brainjax.preprocess.conform import conform
 from brainjax.synth import freesurfer
-from brainjax.types import DataError
+from brainjax.types import ConfigError, DataError
 
 INFO = DatasetInfo(
     name="label_maps",
@@ -36,6 +38,7 @@ INFO = DatasetInfo(
 )
 BOX = (192, 240, 240)  # voxels of 1 mm about the brain's middle: a head to the chin
 _LEAST = 100.0  # ml of brain; less is no map of a head
+_FURROW = 8.0  # mm, half the width of the widest furrow that the brain's closed surface passes over
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,11 +49,23 @@ class LabelMaps:
         dir: the folder.
         below: mm below the lowest voxel of the cerebellum where the brain is said to end.
         closing: gaps of up to twice as many mm between parts of the brain belong to it (falx, tentorium, sinuses).
+        fluid: mm of fluid and dura around the brain's closed surface that belong to it. The maps have up to 5 mm at the
+            vertex, of which other strippers and masks made by hand keep half.
+        thin: each map is given a second time with what lies around the brain this many times thinner; 1 for not at all.
     """
 
     dir: str = "data/head_label_maps"
     below: float = 2.0
     closing: float = 5.0
+    fluid: float = math.inf
+    thin: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for a field out of range."""
+        if not self.thin >= 1:
+            raise ConfigError(f"--config.data.thin={self.thin}; use 1.0 or more")
+        if not self.fluid >= 0:
+            raise ConfigError(f"--config.data.fluid={self.fluid}; use 0.0 or more, in mm")
 
     def load(self, progress: Callable[[int, int], None] | None = None) -> ArrayDataset:
         """Reads the maps: about 3 s each.
@@ -59,7 +74,8 @@ class LabelMaps:
             progress: called with (maps done, maps in all) after each; without it there is a progress bar.
 
         Returns:
-            image [N *BOX 1] uint8 class indices in RAS+ at 1 mm, mask [N *BOX 1] uint8.
+            image [N *BOX 1] uint8 class indices in RAS+ at 1 mm, mask [N *BOX 1] uint8; with `thin`, both heads of
+            a map after one another.
 
         Raises:
             DataError: there is no map, or there are files that are none; all are named.
@@ -70,13 +86,15 @@ class LabelMaps:
             raise DataError(
                 f"{folder} holds no label map ({', '.join(ENDINGS)}); set --config.data.dir to a folder of them"
             )
-        image = np.zeros((len(files), *BOX, 1), np.uint8)
+        each = 1 if self.thin == 1 else 2
+        image = np.zeros((len(files) * each, *BOX, 1), np.uint8)
         mask, bad = np.zeros_like(image), []
         bar = tqdm(files, "reading", unit="map", disable=progress is not None, file=sys.stderr)
         for i, path in enumerate(bar):
             try:
                 classes, brain = self._read(path)
-                image[i, ..., 0], mask[i, ..., 0] = classes, brain
+                for k, head in enumerate(self.heads(classes, brain)):
+                    image[i * each + k, ..., 0], mask[i * each + k, ..., 0] = head
             except DataError as error:
                 bad.append(str(error))
             if progress is not None:
@@ -87,8 +105,8 @@ class LabelMaps:
             info=INFO,
             image=image,
             mask=mask,
-            group=np.arange(len(files), dtype=np.int32),
-            position=np.zeros(len(files), np.int32),
+            group=np.repeat(np.arange(len(files), dtype=np.int32), each),
+            position=np.tile(np.arange(each, dtype=np.int32), len(files)),
             groups=tuple(map(stem, files)),
         )
 
@@ -122,6 +140,14 @@ class LabelMaps:
         window = Box(start, stop, found.shape)
         return window.cut(classes.data), window.cut(found.astype(np.uint8))
 
+    def heads(self, classes: np.ndarray, brain: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+        """Classes and brain [X Y Z] of the head as it is and, with `thin`, of one with a thinner skull."""
+        yield classes, brain
+        if self.thin > 1:
+            tissue = freesurfer.IS_TISSUE[classes] & (brain > 0)
+            hull = thin_skull.brain_hull(tissue, _FURROW)
+            yield tuple(thin_skull.pulled_in((classes, brain), hull, self.thin))
+
     def brain(self, classes: np.ndarray) -> np.ndarray:
         """[X Y Z] bool, in RAS+ at 1 mm: what a skull stripper is to keep."""
         brain = freesurfer.IN_BRAIN[classes]
@@ -136,5 +162,9 @@ class LabelMaps:
         part = ndimage.distance_transform_edt(~part) <= self.closing
         part = ndimage.distance_transform_edt(part) > self.closing
         part = ndimage.binary_fill_holes(part)
+        if self.fluid < math.inf:
+            tissue = freesurfer.IS_TISSUE[box.cut(classes)] & part
+            hull = thin_skull.brain_hull(tissue, _FURROW)
+            part &= ndimage.distance_transform_edt(~hull) <= self.fluid
         labels, _ = ndimage.label(part)
         return box.paste(labels == 1 + np.bincount(labels.ravel())[1:].argmax())
