@@ -12,7 +12,16 @@ from jax import lax
 
 from brainjax.models import conv_cpu
 from brainjax.models.conv import Conv, DepthwiseConv, UpConv, conv, explicit_padding
-from brainjax.models.layers import GroupNorm, max_pool, max_pool_3, resize
+from brainjax.models.layers import (
+    NORMS,
+    BatchNorm,
+    ConvNormAct,
+    GroupNorm,
+    Norm,
+    max_pool,
+    max_pool_3,
+    resize,
+)
 
 # Tiny programs spend their time in the compiler, not on the data: the least optimisation is the quickest.
 jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -328,3 +337,65 @@ def test_group_norm_equals_flax_s_with_its_gradients(groups):
     theirs = nn.GroupNorm(num_groups=groups or x.shape[-1], epsilon=1e-5)
     both = jit(lambda: (value_and_gradients(GroupNorm(groups)), value_and_gradients(theirs)))
     assert_close(*both(), 1e-5)
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_batch_norm_equals_flax_s_with_its_gradients_and_statistics(train):
+    x, scale, bias, mean = arrays((2, 4, 5, 3, 6), (6,), (6,), (6,))
+    statistics = {"mean": mean, "var": 1 + mean**2}
+    params = {"scale": scale, "bias": bias}
+
+    def everything(apply):
+        def outputs(params, x):
+            variables = {"params": params, "batch_stats": statistics}
+            return apply(variables, x)
+
+        y, vjp, moved = jax.vjp(outputs, params, 3 * x + 1, has_aux=True)
+        return y, vjp(jnp.cos(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape)), moved
+
+    theirs = nn.BatchNorm(momentum=0.9, use_running_average=not train)
+    both = jit(
+        lambda: (
+            everything(lambda v, x: BatchNorm().apply(v, x, train=train, mutable="batch_stats")),
+            everything(lambda v, x: theirs.apply(v, x, mutable="batch_stats")),
+        )
+    )
+    assert_close(*both(), 1e-5)
+
+
+@pytest.mark.parametrize("kind", NORMS)
+@pytest.mark.parametrize("train", [True, False])
+def test_an_offset_is_as_good_as_added_before(kind, train):
+    x, offset, scale, bias, mean = arrays((2, 4, 5, 8), (8,), (8,), (8,), (8,))
+    norm = Norm(kind, groups=2)
+    variables = {"params": {"norm": {"scale": scale, "bias": bias}}}
+    if kind == "batch":
+        variables["batch_stats"] = {"norm": {"mean": mean, "var": 1 + mean**2}}
+
+    def everything(apart):
+        def outputs(x, offset):
+            x, rest = (x, offset) if apart else (x + offset, None)
+            return norm.apply(variables, x, offset=rest, train=train, mutable="batch_stats")
+
+        y, vjp, moved = jax.vjp(outputs, x, offset, has_aux=True)
+        to_x, to_offset = vjp(jnp.cos(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape))
+        return (y, to_x, moved), to_offset
+
+    (ours, one), (theirs, other) = jit(lambda: (everything(True), everything(False)))()
+    assert_close(ours, theirs, 1e-5)
+    np.testing.assert_allclose(one, other, atol=1e-5)  # exactly 0 where it is only rounding there
+
+
+def test_a_bias_without_effect_has_no_gradient():
+    x, kernel, bias, ones = arrays((2, 6, 6, 3), (3, 3, 3, 4), (4,), (4,))
+    params = {
+        "conv": {"kernel": kernel, "bias": bias},
+        "norm": {"norm": {"scale": ones, "bias": ones}},
+    }
+    block = ConvNormAct(4, norm="instance")
+    loss = jit(jax.grad(lambda p: block.apply({"params": p}, x, train=True).sum()))
+    found = loss(params)
+    assert not np.any(found["conv"]["bias"]) and np.any(found["conv"]["kernel"])
+    with_bias = block.apply({"params": params}, x, train=True)
+    params["conv"]["bias"] = bias + 1
+    np.testing.assert_array_equal(block.apply({"params": params}, x, train=True), with_bias)

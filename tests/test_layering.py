@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "config": BASE,
     "override": BASE | {"config"},
     "sweep": BASE,
+    "memory": set(),
     "io": BASE,
     "preprocess": BASE | {"io"},
     "synth": BASE | {"preprocess"},
@@ -33,12 +34,12 @@ MAY_IMPORT = {
     "infer": BASE | {"config", "data", "datasets", "io", "metrics", "models", "preprocess"},
     "train": BASE
     | {"augment", "config", "data", "datasets", "infer", "losses", "metrics", "models", "optim"}
-    | {"override", "preprocess", "sweep", "weights"},
+    | {"memory", "override", "preprocess", "sweep", "weights"},
     "weights": BASE | {"models"},
     "report": BASE
     | {"config", "data", "datasets", "infer", "io", "metrics", "preprocess", "sweep"},
     "app": BASE | {"infer", "io", "preprocess", "report"},
-    "cli": BASE | {"app", "infer", "io", "report"},
+    "cli": BASE | {"app", "infer", "io", "memory", "report"},
     "__main__": {"cli"},
 }
 # Single files that know a little more than their room.

@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Any
 
-from brainjax.cli import memory
+from brainjax import memory
 from brainjax.types import ConfigError, DataError
 
 _CONTRASTS = ("t1", "t1ce", "t2", "flair")
@@ -60,7 +60,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
         ("strip", "skull stripping"),
         ("slices", "classification by slices"),
         ("volume", "classification of the volume"),
-        ("segment", "tumour segmentation"),
+        ("segment", "tumour segmentation, of whatever contrasts there are"),
     ):
         parser.add_argument(
             f"--{stage}-model", metavar="NAME", help=f"released model or folder for {what}"

@@ -7,7 +7,7 @@ import pathlib
 import sys
 import time
 
-from brainjax.cli import memory
+from brainjax import memory
 from brainjax.types import ConfigError, DataError
 
 _HELP = """\

@@ -13,6 +13,7 @@ so that decoders never materialise `concat(up, skip)`.
 import functools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -150,6 +151,15 @@ def conv(
     return _conv(x, kernel, strides, padding, dilation, False)
 
 
+@jax.custom_vjp
+def computed_once(x: jax.Array) -> jax.Array:
+    """x, which on a CPU is written to memory: XLA would keep what it is the sum of for every later use of it."""
+    return lax.platform_dependent(x, cpu=lax.optimization_barrier, default=lambda x: x)
+
+
+computed_once.defvjp(lambda x: (computed_once(x), None), lambda _, g: (g,))
+
+
 class Conv(nn.Module):
     """A convolution with its parameters `kernel` [*k C F] and `bias` [F].
 
@@ -181,8 +191,14 @@ class Conv(nn.Module):
     bias_init: nn.initializers.Initializer = nn.initializers.zeros_init()
 
     @nn.compact
-    def __call__(self, *inputs: jax.Array) -> jax.Array:
-        """Convolves inputs: [B *spatial C_i], kernel [*k sum(C_i) F], into [B *out F] of `dtype`."""
+    def __call__(self, *inputs: jax.Array, apart: bool = False) -> Any:
+        """Convolves inputs: [B *spatial C_i], kernel [*k sum(C_i) F], into [B *out F] of `dtype`.
+
+        Args:
+            inputs: one or more arrays.
+            apart: give the result without `bias`, and the bias [F] or None beside it, for a normalisation that takes it
+                into its own.
+        """
         rank = inputs[0].ndim - 2
         channels = [x.shape[-1] for x in inputs]
         shape = (*per_axis(self.kernel_size, rank), sum(channels), self.features)
@@ -204,11 +220,13 @@ class Conv(nn.Module):
                 padding=padding,
                 dilation=self.dilation,
             )
-            y, first = part if y is None else y + part, first + c
+            y, first = part if y is None else computed_once(y + part), first + c
+        bias = None
         if self.use_bias:
             bias = self.param("bias", self.bias_init, (self.features,), jnp.float32)
-            y = y + bias.astype(self.dtype)
-        return y
+        if apart:
+            return y, bias
+        return y if bias is None else y + bias.astype(self.dtype)
 
 
 def _depthwise_xla(x, kernel, strides, padding):

@@ -14,7 +14,14 @@ import jax
 import jax.numpy as jnp
 
 from brainjax.models.conv import Conv, UpConv, per_axis
-from brainjax.models.layers import ConvNormAct, Norm, activate, check_divisible, mean_pool
+from brainjax.models.layers import (
+    ConvNormAct,
+    Norm,
+    activate,
+    check_divisible,
+    mean_pool,
+    normalized,
+)
 from brainjax.types import ConfigError
 
 Sizes = tuple[int | tuple[int, ...], ...]
@@ -165,7 +172,7 @@ class ResidualBlock(nn.Module):
         def conv_norm(x: jax.Array, i: int, kernel_size: Any, strides: Any = 1) -> jax.Array:
             conv = Conv(self.features, kernel_size, strides, dtype=dtype, name=f"conv{i}")
             norm = Norm(self.common["norm"], self.common["axis_name"], dtype=dtype, name=f"norm{i}")
-            return norm(conv(x), train=train)
+            return normalized(conv, norm, x, train=train)
 
         y = activate(conv_norm(x, 1, self.kernel_size, self.strides), activation)
         y = conv_norm(y, 2, self.kernel_size)

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from brainjax import memory
 from brainjax.data import feeds
 from brainjax.data.order import Order
 from brainjax.data.source import Source
@@ -205,6 +206,8 @@ class Trainer:
             for step, batch in zip(range(start + 1, options.steps + 1), batches, strict=False):
                 if self.record.done:
                     break
+                if step == start + 1:
+                    self._compile(batch)
                 self.state, metrics = self.step(self.state, batch, self.key)
                 bar.update()
                 # Waiting for the step before keeps the device busy and the host at most one step ahead.
@@ -222,6 +225,12 @@ class Trainer:
                 before = time.perf_counter()
                 self._conclude(step, log, bar, stop)
                 clock += time.perf_counter() - before  # the rate is that of training alone
+
+    def _compile(self, batch: Any) -> None:
+        """Compiles the step before it is taken, so that what the compiler leaves behind does not lie beside its memory."""
+        if hasattr(self.step, "lower"):
+            self.step.lower(self.state, batch, self.key).compile()
+            memory.give_back()
 
     def _due(self, step: int) -> bool:
         """Whether the weights after `step` are still to be evaluated."""
