@@ -25,7 +25,7 @@ def _masks():
     brain[1:4, 0:5, 1:4] = True
     tumour = np.zeros(SHAPE, np.uint8)
     tumour[2, 3:5, 2] = 1  # inside the brain: segments overlap
-    return [Segment("brain", "brain", brain, "a"), Segment("whole tumour", "tumour", tumour, "b")]
+    return [Segment("brain", "brain", brain, ""), Segment("whole tumour", "tumour", tumour, "b")]
 
 
 def _series(tmp_path, kind):
@@ -52,6 +52,9 @@ def test_frames_lie_where_the_mask_does(tmp_path, kind):
         for s in made.SegmentSequence
     ]
     assert labels == [("brain", "12738006"), ("whole tumour", "108369006")]
+    # A mask without a model was given by somebody.
+    how = [(s.SegmentAlgorithmType, "SegmentAlgorithmName" in s) for s in made.SegmentSequence]
+    assert how == [("MANUAL", False), ("AUTOMATIC", True)]
     grid = read_dicom(folder).grid
     found = [np.zeros(SHAPE, bool) for _ in masks]
     for pixels, group in zip(made.pixel_array, made.PerFrameFunctionalGroupsSequence, strict=True):

@@ -32,7 +32,7 @@ class Segment:
         label: for people, as 'tumour core'.
         kind: one of `KINDS`.
         mask: [X Y Z] bool or 0 and 1, on the grid that `read_dicom` gives of the series; not empty.
-        model: what found it.
+        model: what found it; '' of a mask that somebody gave, which counts as drawn by hand.
     """
 
     label: str
@@ -130,13 +130,11 @@ def _described(highdicom: Any, number: int, segment: Segment) -> Any:
     if segment.kind not in KINDS:
         raise ConfigError(f"{segment.kind!r} is no kind of segment; there are {', '.join(KINDS)}")
     category, what = (getattr(codes.SCT, name) for name in KINDS[segment.kind])
-    return highdicom.seg.SegmentDescription(
-        number,
-        segment.label,
-        category,
-        what,
-        highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
-        highdicom.AlgorithmIdentificationSequence(
+    types = highdicom.seg.SegmentAlgorithmTypeValues
+    made = [types.MANUAL]
+    if segment.model:
+        algorithm = highdicom.AlgorithmIdentificationSequence(
             segment.model, codes.DCM.ArtificialIntelligence, __version__
-        ),
-    )
+        )
+        made = [types.AUTOMATIC, algorithm]
+    return highdicom.seg.SegmentDescription(number, segment.label, category, what, *made)

@@ -33,5 +33,5 @@ def write(path: str | os.PathLike, analysis: Analysis, series: str | os.PathLike
 
 
 def _model(analysis: Analysis, stage: str) -> str:
-    """The name of what found it, as long as the standard allows."""
-    return pathlib.Path(analysis.stage(stage).model).name[:64] or "given"
+    """The name of what found it, as long as the standard allows; '' of a mask that was given."""
+    return pathlib.Path(analysis.stage(stage).model).name[:64]
