@@ -8,7 +8,8 @@ r"""Scores a trained model on a folder of patients, or of images.
 
 --checkpoint is a released model (checkpoints/...) or the directory of a run. Of segmentation, Dice is given per slice and per
 patient volume, on the native grid, before and after (`_post`) the 3D clean-up of each patient's stack; of whole volumes
-also surface distances, and all of every region. Several checkpoints, with commas between them, are averaged. Of
+also surface distances, and all of every region. `--without=post_contrast` blacks a sequence out: what the model is worth where it
+was not scanned. Several checkpoints, with commas between them, are averaged. Of
 classification, accuracy, AUROC, calibration and the rest, and predictions.csv with every image's probabilities.
 """
 
@@ -37,6 +38,9 @@ _WORKDIR = flags.DEFINE_string(
 _TTA = flags.DEFINE_enum(
     "tta", "", ["", "none", "flip"], "Mirror averaging; default: as the model's config says."
 )
+_WITHOUT = flags.DEFINE_list(
+    "without", [], "Sequences to black out, as if the patients had not been scanned with them."
+)
 _SKIP_BAD = flags.DEFINE_bool("skip_bad", False, "Leave unusable files out instead of refusing.")
 
 
@@ -47,6 +51,7 @@ def main() -> None:
     from brainjax.report import run_report
     from brainjax.train.recipe import targets
     from brainjax.train.restore import open_ensemble
+    from brainjax.types import ConfigError
 
     begun = time.perf_counter()
     paths = _CHECKPOINT.value
@@ -58,6 +63,12 @@ def main() -> None:
         if _SKIP_BAD.value:
             config.data.skip_bad = True
     dataset = build(config.data, targets()["data"]).load()
+    if _WITHOUT.value:
+        if dataset.target == "label":
+            raise ConfigError(
+                "--without is for patients scanned in several sequences; drop it for single images"
+            )
+        dataset = dataset.without(_WITHOUT.value)
     if _SPLIT.value == "all":
         import numpy as np
 
@@ -73,6 +84,8 @@ def main() -> None:
     if seen:
         what = "different images" if dataset.target == "label" else "patients"
         protocol += f"; {len(seen)} of {len(scored)} {what} were trained on"
+    if _WITHOUT.value:
+        protocol += f"; without {', '.join(_WITHOUT.value)}"
 
     kind = "evaluation" if len(paths) == 1 else f"evaluation-of-{len(paths)}"
     workdir = pathlib.Path(_WORKDIR.value or f"{paths[0].rstrip('/')}/{kind}-{_SPLIT.value}")

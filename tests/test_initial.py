@@ -1,5 +1,8 @@
 """Fine-tuning takes over weights, and never at the price of a patient on both sides."""
 
+import dataclasses
+
+import flax
 import jax
 import numpy as np
 import pytest
@@ -71,6 +74,25 @@ def test_a_network_in_patches_may_be_given_a_finer_floor(dataset, tmp_path):
     assert not np.any(begun["detail"]["head"]["kernel"])
     assert begun.keys() - stored.keys() == {"detail"}
     jax.tree.map(np.testing.assert_array_equal, {k: begun[k] for k in stored}, stored)
+
+
+def test_a_network_shown_fewer_sequences_keeps_the_weights_of_those(dataset, tmp_path):
+    context = {"context": 3}
+    run = trainer(dataset, tmp_path / "all", seed=1, input=context)
+    channels = list(dataset.info.channels)
+    facts = {"channels": channels, "classes": ["lesion"], "trained_on": run.trained_on}
+    config = make_config(input=context).to_dict()
+    first = release.save(tmp_path / "first", release.Release(config, facts, run.averaged))
+    info = dataclasses.replace(dataset.info, channels=dataset.info.channels[1:])
+    fewer = dataclasses.replace(dataset, info=info, image=dataset.image[..., 1:])
+    begun = trainer(fewer, tmp_path, train={"init": str(first)}, input=context)
+    stored, params = release.load(first).variables["params"], begun.state.variables["params"]
+    stored, params = (flax.traverse_util.flatten_dict(p) for p in (stored, params))
+    (first_layer,) = (k for k in params if params[k].shape != stored[k].shape)
+    there, count = stored.pop(first_layer), len(dataset.info.channels)
+    kept = [c for c in range(3 * count) if c % count]
+    np.testing.assert_array_equal(params.pop(first_layer), there[..., kept, :])
+    jax.tree.map(np.testing.assert_array_equal, params, stored)
 
 
 def test_another_network_is_named_by_its_first_difference(first, dataset, tmp_path):

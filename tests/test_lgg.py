@@ -85,8 +85,37 @@ def test_flair_alone_is_the_second_channel(download):
     whole, flair = LGG(str(download)).load(), LGG(str(download), sequences="flair").load()
     np.testing.assert_array_equal(flair.image, whole.image[..., 1:2])
     assert flair.info.channels == ("flair",)
-    with pytest.raises(ConfigError, match="'all' or 'flair'"):
+    with pytest.raises(ConfigError, match="'all', 'flair', 't1'"):
         LGG(str(download), sequences="t2").load()
+
+
+def test_t1_leaves_flair_out_wherever_it_stands(download):
+    whole = LGG(str(download)).load()
+    t1 = LGG(str(download), sequences="t1").load()
+    assert t1.info.channels == ("pre_contrast", "post_contrast") and t1.groups == whole.groups
+    np.testing.assert_array_equal(t1.image[..., 0], whole.image[..., 0])
+    copied = whole.group == whole.groups.index(B)
+    np.testing.assert_array_equal(t1.image[~copied, ..., 1], whole.image[~copied, ..., 2])
+    assert not t1.image[copied, ..., 1].any()
+    missing = {A: ("pre_contrast", "post_contrast"), B: ("post_contrast",)}
+    fewer = lgg.t1_weighted(whole, missing)
+    assert fewer.groups == (B, C) and set(fewer.group) == {0, 1}
+    np.testing.assert_array_equal(fewer.mask, whole.mask[whole.group != whole.groups.index(A)])
+    np.testing.assert_array_equal(
+        fewer.position, whole.position[whole.group != whole.groups.index(A)]
+    )
+    with pytest.raises(DataError, match="FLAIR alone"):
+        lgg.t1_weighted(whole, dict.fromkeys(whole.groups, ("pre_contrast", "post_contrast")))
+
+
+def test_a_sequence_can_be_blacked_out(download):
+    whole = LGG(str(download)).load()
+    dark = whole.without(["pre_contrast"])
+    assert not dark.image[..., 0].any() and whole.image[..., 0].any()
+    np.testing.assert_array_equal(dark.image[..., 1:], whole.image[..., 1:])
+    for wrong in (["t2"], list(whole.info.channels)):
+        with pytest.raises(ConfigError, match="leave out some of pre_contrast, flair"):
+            whole.without(wrong)
 
 
 def test_report_names_absent_slices_and_sequences(download):
@@ -319,6 +348,9 @@ def test_prepared_rows_are_those_of_the_folder(prepared):
     _assert_same(
         lgg_builder.load_prepared(target, sequences="flair"), LGG(source, sequences="flair").load()
     )
+    _assert_same(LGG(target, sequences="t1").load(), LGG(source, sequences="t1").load())
+    with pytest.raises(ConfigError, match="in_memory"):
+        LGG(target, sequences="t1", in_memory=False).load()
 
 
 def test_prepared_rows_are_read_at_random(prepared):

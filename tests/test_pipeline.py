@@ -8,6 +8,7 @@ import phantom
 import pytest
 from PIL import Image
 
+from brainjax.infer import Inference
 from brainjax.infer import pipeline as module
 from brainjax.infer.pipeline import Pipeline
 from brainjax.infer.scan import UNKNOWN, MissingContrast, Scan
@@ -146,6 +147,37 @@ def test_a_stage_that_lacks_its_contrast_is_left_out(pipeline, monkeypatch):
     assert found.stage("localize").status == "skipped" and found.warnings == ()
 
 
+def test_scans_without_flair_go_to_the_model_that_does_without(voted):
+    class Model:
+        rank = 2
+
+        def __init__(self, *channels):
+            self.facts = {"channels": channels, "task": "segmentation"}
+            self.predictor = types.SimpleNamespace(
+                options=Inference(threshold=0.5), with_options=lambda **_: self.predictor
+            )
+
+        def probabilities(self, volume, progress=None):
+            return (volume[..., :1] > 190).astype(np.float32)
+
+    first = Model("pre_contrast", "flair", "post_contrast")
+    both = Pipeline(
+        segmenter=first,
+        second=Model("pre_contrast", "post_contrast"),
+        names={"segment": "all", "segment_t1": "plain"},
+    )
+    found = both(phantom.head(("t1",)))
+    assert found.stage("segment").model == "plain" and found.tumour is not None
+    assert "without t1ce" in found.stage("segment").note
+    assert any("no FLAIR" in line for line in found.warnings)
+    found = both(phantom.head(("t1", "flair")))
+    assert found.stage("segment").model == "all"
+    assert "FLAIR stood in for t1ce" in found.stage("segment").note
+    assert not any("no FLAIR" in line for line in found.warnings)
+    assert both(phantom.head(("t2",))).stage("segment").status == "skipped"
+    assert Pipeline(segmenter=first)(phantom.head(("t1",))).stage("segment").status == "skipped"
+
+
 def test_stages_that_contradict_one_another_are_told(pipeline, voted):
     voted.probabilities = {"glioma_tumor": 0.02, "no_tumor": 0.98}
     assert any("disagree" in line for line in pipeline(phantom.head()).warnings)
@@ -175,6 +207,9 @@ def test_models_that_are_not_there_are_told():
         Pipeline.load(**none | {"strip": "missing"})
     only = Pipeline.load(**none | {"strip": "strip_unet"})
     assert only.stripper is not None and only.segmenter is None
+    # Who asks for no tumour, or names a model, gets no other in its place.
+    unsaid = {stage: "" for stage in module.MODELS if stage != "segment_t1"}
+    assert Pipeline.load(**unsaid).second is None
 
 
 def test_pictures_get_a_class_and_where_colours_are_sequences_a_mask(tmp_path):

@@ -104,6 +104,32 @@ def test_a_model_of_slices_sees_them_hung_and_answers_on_the_grid_of_the_scan(or
     assert where[0] > (len(model.seen) - 1) / 2 and where[2] < 127.5
 
 
+class Plain(Slices):
+    """As `checkpoints/lgg_t1_unet`."""
+
+    facts = {"channels": ["pre_contrast", "post_contrast"]}
+
+    def probabilities(self, volume, progress=None):
+        self.seen = volume if self.seen is None else self.seen
+        return (volume[..., 1:2] > 190).astype(np.float32)
+
+
+def test_a_model_of_slices_that_does_without_flair_is_shown_no_other_in_a_sequence_s_place():
+    model, scan = Plain(), phantom.head(("t1ce", "flair"))
+    found = tumour.segment(model, scan, brain_of(scan))
+    assert found.missing == ("t1",) and found.labels.data.any()
+    assert model.seen.shape[-1] == 2 and model.seen[..., 1].any()
+    assert not model.seen[..., 0].any()
+    alone = Plain()
+    tumour.segment(alone, phantom.head(("t1",)), None)
+    assert alone.seen[..., 0].any() and not alone.seen[..., 1].any()
+    t2 = phantom.head(("t2",))
+    assert not tumour.can_do(alone, t2) and not tumour.can_do(Slices(), phantom.head(("t1",)))
+    assert tumour.can_do(alone, scan) and tumour.can_do(Slices(), scan)
+    with pytest.raises(MissingContrast, match="T1 or T1CE, and there is only t2"):
+        tumour.segment(Plain(), t2, None)
+
+
 def test_a_stripped_scan_gets_a_rim_where_its_skull_was():
     models = {}
     for skull in (True, False):

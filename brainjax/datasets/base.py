@@ -1,6 +1,7 @@
 """What every dataset hands on: `DatasetInfo` (what the labels mean) and an `ArrayDataset` or a `LabelledDataset`."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -88,6 +89,21 @@ class ArrayDataset:
         """Names, sorted, of what a network has seen when it was trained on `rows`: patients."""
         return sorted({self.groups[g] for g in self.group[rows]})
 
+    def without(self, channels: Sequence[str]) -> "ArrayDataset":
+        """The same dataset as if nobody had been scanned with `channels`: they are black.
+
+        Raises:
+            ConfigError: there is no such channel, or none is left.
+        """
+        unknown = sorted(set(channels) - set(self.info.channels))
+        if unknown or set(channels) == set(self.info.channels):
+            raise ConfigError(
+                f"without {', '.join(unknown or channels)}: leave out some of {', '.join(self.info.channels)}"
+            )
+        image = np.array(self.image[:])  # in memory, wherever it was
+        image[..., [self.info.channels.index(name) for name in channels]] = 0
+        return dataclasses.replace(self, image=image)
+
     def neighbours(self, context: int) -> np.ndarray:
         """Row numbers of the slices around each slice, for 2.5D input.
 
@@ -165,6 +181,21 @@ class LabelledDataset:
     def identity(self, rows: np.ndarray) -> list[str]:
         """Hashes, sorted, of the images that a network has seen when it was trained on `rows`."""
         return sorted({self.content[row] for row in rows})
+
+    def without(self, channels: Sequence[str]) -> "ArrayDataset":
+        """The same dataset as if nobody had been scanned with `channels`: they are black.
+
+        Raises:
+            ConfigError: there is no such channel, or none is left.
+        """
+        unknown = sorted(set(channels) - set(self.info.channels))
+        if unknown or set(channels) == set(self.info.channels):
+            raise ConfigError(
+                f"without {', '.join(unknown or channels)}: leave out some of {', '.join(self.info.channels)}"
+            )
+        image = np.array(self.image[:])  # in memory, wherever it was
+        image[..., [self.info.channels.index(name) for name in channels]] = 0
+        return dataclasses.replace(self, image=image)
 
     def neighbours(self, context: int) -> np.ndarray:
         """[N 1] int32: an image has no neighbours.

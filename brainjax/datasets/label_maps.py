@@ -6,7 +6,6 @@ on left out.
 """
 
 import dataclasses
-import math
 import pathlib
 import sys
 from collections.abc import Callable, Iterator
@@ -49,15 +48,15 @@ class LabelMaps:
         dir: the folder.
         below: mm below the lowest voxel of the cerebellum where the brain is said to end.
         closing: gaps of up to twice as many mm between parts of the brain belong to it (falx, tentorium, sinuses).
-        fluid: mm of fluid and dura around the brain's closed surface that belong to it. The maps have up to 5 mm at the
-            vertex, of which other strippers and masks made by hand keep half.
+        fluid: mm of fluid and dura around the brain's closed surface that belong to it; 0 for all there is. The maps have
+            up to 5 mm at the vertex, of which other strippers and masks made by hand keep half.
         thin: each map is given a second time with what lies around the brain this many times thinner; 1 for not at all.
     """
 
     dir: str = "data/head_label_maps"
     below: float = 2.0
     closing: float = 5.0
-    fluid: float = math.inf
+    fluid: float = 0.0
     thin: float = 1.0
 
     def __post_init__(self) -> None:
@@ -65,7 +64,7 @@ class LabelMaps:
         if not self.thin >= 1:
             raise ConfigError(f"--config.data.thin={self.thin}; use 1.0 or more")
         if not self.fluid >= 0:
-            raise ConfigError(f"--config.data.fluid={self.fluid}; use 0.0 or more, in mm")
+            raise ConfigError(f"--config.data.fluid={self.fluid}; use mm, or 0.0 for all of it")
 
     def load(self, progress: Callable[[int, int], None] | None = None) -> ArrayDataset:
         """Reads the maps: about 3 s each.
@@ -162,7 +161,7 @@ class LabelMaps:
         part = ndimage.distance_transform_edt(~part) <= self.closing
         part = ndimage.distance_transform_edt(part) > self.closing
         part = ndimage.binary_fill_holes(part)
-        if self.fluid < math.inf:
+        if self.fluid:
             tissue = freesurfer.IS_TISSUE[box.cut(classes)] & part
             hull = thin_skull.brain_hull(tissue, _FURROW)
             part &= ndimage.distance_transform_edt(~hull) <= self.fluid

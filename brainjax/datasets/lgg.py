@@ -34,7 +34,7 @@ INFO = DatasetInfo(
         "Computers in Biology and Medicine 109, 2019."
     ),
 )
-SEQUENCES = {"all": (0, 1, 2), "flair": (1,)}
+SEQUENCES = {"all": (0, 1, 2), "flair": (1,), "t1": (0, 2)}
 PREPARED = "lgg_mri"  # the folder that TFDS makes for `lgg_builder.LggMri`
 # Grey levels. Equal channels come back from lossy compression up to about 1 level apart; two real
 # sequences of the same head differ by more than 3 on average.
@@ -50,7 +50,8 @@ class LGG:
     Attributes:
         dir: the unpacked download, its `kaggle_3m`, a folder of `TCGA_*` folders, one of those, or what
             `experiments.prepare` made of any of them.
-        sequences: 'all' for the three channels, 'flair' for FLAIR alone.
+        sequences: 'all' for the three channels, 'flair' for FLAIR alone, 't1' for the two T1-weighted ones: patients
+            with neither are left out then, and one that a patient has not is black.
         skip_bad: leave bad files out, instead of refusing to start.
         in_memory: hold all slices in memory; off, a prepared folder's are read from disk as batches ask for them.
     """
@@ -64,7 +65,7 @@ class LGG:
         """All slices in memory; what `read` reports is logged.
 
         Raises:
-            ConfigError: `sequences` is neither 'all' nor 'flair'.
+            ConfigError: `sequences` is none of `SEQUENCES`.
             DataError: the folder has bad files and `skip_bad` is off; the message lists them all.
         """
         dataset, report = self.read()
@@ -81,11 +82,11 @@ class LGG:
             image [N H W 3] or [N H W 1] uint8 with mask [N H W 1] uint8, and the report.
 
         Raises:
-            ConfigError: `sequences` is neither 'all' nor 'flair'.
+            ConfigError: `sequences` is none of `SEQUENCES`.
             DataError: the folder has bad files and `skip_bad` is off; the message lists them all.
         """
         if self.sequences not in SEQUENCES:
-            known = " or ".join(map(repr, SEQUENCES))
+            known = ", ".join(map(repr, SEQUENCES))
             raise ConfigError(f"LGG sequences is {self.sequences!r}; choose {known}")
         if (pathlib.Path(self.dir).expanduser() / PREPARED).is_dir():
             return self._read_prepared()
@@ -96,7 +97,8 @@ class LGG:
             )
         slices, problems = find_slices(self.dir)
         size = _common_size(slices)
-        picked = SEQUENCES[self.sequences]
+        # Only FLAIR shows which of the others merely repeat it.
+        picked = SEQUENCES["all" if self.sequences == "t1" else self.sequences]
         image = np.empty((len(slices), *size, len(picked)), np.uint8)
         mask = np.empty((len(slices), *size, 1), np.uint8)
 
@@ -123,15 +125,25 @@ class LGG:
             groups=tuple(groups.tolist()),
         )
         report = verify.Report(tuple(problems), _gaps(dataset), missing_sequences(dataset))
+        if self.sequences == "t1":
+            dataset = t1_weighted(dataset, report.missing_sequences)
         return dataset, report
 
     def _read_prepared(self) -> tuple[ArrayDataset, verify.Report]:
         """What `experiments.prepare` wrote; its files were verified then."""
         from brainjax.datasets import lgg_builder  # loads tensorflow_datasets
 
+        if self.sequences == "t1" and not self.in_memory:
+            raise ConfigError(
+                "LGG sequences 't1' are sorted out in memory; set --config.data.in_memory=True"
+            )
         if self.in_memory:
-            dataset = lgg_builder.load_prepared(self.dir, sequences=self.sequences)
-            return dataset, verify.Report((), _gaps(dataset), missing_sequences(dataset))
+            picked = "all" if self.sequences == "t1" else self.sequences
+            dataset = lgg_builder.load_prepared(self.dir, sequences=picked)
+            report = verify.Report((), _gaps(dataset), missing_sequences(dataset))
+            if self.sequences == "t1":
+                dataset = t1_weighted(dataset, report.missing_sequences)
+            return dataset, report
         from brainjax.data import from_records
 
         picked = [INFO.channels[c] for c in SEQUENCES[self.sequences]]
@@ -226,6 +238,41 @@ def missing_sequences(dataset: ArrayDataset) -> Mapping[str, tuple[str, ...]]:
         if same:
             missing[name] = tuple(same)
     return missing
+
+
+def t1_weighted(dataset: ArrayDataset, missing: Mapping[str, tuple[str, ...]]) -> ArrayDataset:
+    """The patients who have a T1-weighted sequence, and of those nothing else.
+
+    Args:
+        dataset: LGG with its three channels.
+        missing: what `missing_sequences` found in it.
+
+    Returns:
+        image [N H W 2]: pre- and post-contrast, black where a patient has but the other.
+
+    Raises:
+        DataError: nobody has one.
+    """
+    picked = SEQUENCES["t1"]
+    names = [INFO.channels[c] for c in picked]
+    keep = [i for i, g in enumerate(dataset.groups) if not set(names) <= set(missing.get(g, ()))]
+    if not keep:
+        raise DataError("LGG sequences 't1': all patients have FLAIR alone; use 'flair' or 'all'")
+    rows = np.isin(dataset.group, keep)
+    image = dataset.image[rows][..., picked]
+    group = np.searchsorted(keep, dataset.group[rows]).astype(np.int32)
+    for new, old in enumerate(keep):
+        for name in missing.get(dataset.groups[old], ()):
+            image[group == new, ..., names.index(name)] = 0
+    return dataclasses.replace(
+        dataset,
+        info=dataclasses.replace(dataset.info, channels=tuple(names)),
+        image=image,
+        mask=dataset.mask[rows],
+        group=group,
+        position=dataset.position[rows],
+        groups=tuple(dataset.groups[i] for i in keep),
+    )
 
 
 def _difference(a: np.ndarray, b: np.ndarray) -> float:

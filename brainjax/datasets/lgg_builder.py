@@ -147,7 +147,7 @@ def load_prepared(data_dir: str, *, sequences: str = "all") -> ArrayDataset:
         sequences: as `LGG.sequences`.
 
     Raises:
-        ConfigError: `sequences` is neither 'all' nor 'flair'.
+        ConfigError: `sequences` is none of `SEQUENCES`.
         DataError: nothing was prepared there, or the preparation was interrupted.
     """
     if sequences not in SEQUENCES:

@@ -34,12 +34,14 @@ MODELS = {
     "slices": "tumor4_resnet",
     "volume": "",
     "segment": "lgg_unet",
+    "segment_t1": "lgg_t1_unet",
     "picture": "lgg_unet",
 }
 STAGES = ("strip", "slices", "volume", "segment", "localize")
 _BARE = 0.9  # Dice of all that is not black with the stripper's brain: such a scan has been stripped before
 _TELLING = ("t1ce", "t1", "flair", "t2")  # contrasts by what they tell of a tumour's kind
 _PLAIN = ("t1", "t1ce", "flair", "t2")  # by how well brain and skull are told apart
+_NO_FLAIR = "there is no FLAIR, in which most of a glioma shows; a tumour outlined in T1 alone is a rough one"
 _SURE = 0.5  # probability of no tumour, and
 _MUCH = 1.0  # ml of tumour, from which two stages contradict one another
 
@@ -54,6 +56,7 @@ class Pipeline:
         slices: the classifier whose votes over slices make one answer; None to do without.
         volume: the classifier of whole volumes; None to do without.
         segmenter: finds the tumour; None to do without.
+        second: finds it in scans that `segmenter` cannot do with, those without FLAIR; None to leave them without.
         painter: finds the tumour in a single picture whose colours are three sequences; None to do without.
         names: of `MODELS`, what each was loaded from.
     """
@@ -65,22 +68,24 @@ class Pipeline:
         volume: ScanClassifier | None = None,
         segmenter: Segmenter | None = None,
         painter: Segmenter | None = None,
+        second: Segmenter | None = None,
         names: Mapping[str, str] | None = None,
     ):
         """Takes models that are open; `load` opens them."""
         self.stripper, self.slices, self.volume = stripper, slices, volume
-        self.segmenter, self.painter, self.names = segmenter, painter, dict(names or {})
-        if segmenter is not None:
+        self.segmenter, self.second, self.painter = segmenter, second, painter
+        self.names = dict(names or {})
+        for model in filter(None, (segmenter, second)):
             # The stage mirrors the scan itself, to see how far the answers differ.
-            segmenter.predictor = segmenter.predictor.with_options(tta="none")
+            model.predictor = model.predictor.with_options(tta="none")
 
     @classmethod
     def load(cls, **models: str) -> "Pipeline":
         """Opens the models.
 
         Args:
-            models: 'strip', 'slices', 'volume', 'segment' or 'picture' -> a released model's name or folder, or '' to leave the
-                stage out; `MODELS` where nothing is said.
+            models: 'strip', 'slices', 'volume', 'segment', 'segment_t1' or 'picture' -> a released model's name or folder, or ''
+                to leave the stage out; `MODELS` where nothing is said, and where the 'segment' is named no 'segment_t1'.
 
         Raises:
             CheckpointError: a model is missing, damaged, or made for something else.
@@ -89,13 +94,15 @@ class Pipeline:
         unknown = set(models) - set(MODELS)
         if unknown:
             raise TypeError(f"no such stage: {', '.join(sorted(unknown))}; use {', '.join(MODELS)}")
-        names = {**MODELS, **models}
+        # Whoever names a segmenter, or wants none, does not want another in its place.
+        names = {**MODELS, **({"segment_t1": ""} if "segment" in models else {}), **models}
         kinds = {
             "strip": Stripper,
             "slices": Classifier,
             "volume": ScanClassifier,
             "segment": Segmenter,
             "picture": Segmenter,
+            "segment_t1": Segmenter,
         }
         opened = [
             kind.load(released.find(names[stage])) if names[stage] else None
@@ -191,11 +198,16 @@ class Pipeline:
         run.stage("volume", self.names.get("volume", ""), self.volume, whole)
 
     def _segment(self, run: "_Run") -> None:
+        model, role = self.segmenter, "segment"
+        instead = self.second is not None and tumour.can_do(self.second, run.scan)
+        if model is not None and instead and not tumour.can_do(model, run.scan):
+            model, role = self.second, "segment_t1"
+
         def work() -> tuple[str, str]:
-            if self.segmenter is None:
+            if model is None:
                 return "skipped", ""
             found = tumour.segment(
-                self.segmenter, run.scan, run.brain, progress=lambda x: run.tell("segment", x)
+                model, run.scan, run.brain, progress=lambda x: run.tell("segment", x)
             )
             run.found.update(
                 tumour=found.labels,
@@ -203,14 +215,16 @@ class Pipeline:
                 probability=found.probability,
                 uncertainty=found.uncertainty,
             )
+            if role == "segment_t1":
+                run.warnings.append(_NO_FLAIR)
             if not found.missing:
                 return "done", ""
             missing = ", ".join(found.missing)
-            if self.segmenter.rank == 2:
+            if model.rank == 2 and "flair" in run.scan.volumes:
                 return "done", f"FLAIR stood in for {missing}"
             return "done", f"without {missing}: parts that show there alone are missed"
 
-        run.stage("segment", self.names.get("segment", ""), self.segmenter, work)
+        run.stage("segment", self.names.get(role, ""), model, work)
 
 
 class _Run:

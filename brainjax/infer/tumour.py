@@ -27,7 +27,8 @@ class Tumour(NamedTuple):
         regional: whether they are those of BraTS.
         probability: float32, of whole tumour (the model's first class).
         uncertainty: float32 in 0 to 1: how far the probabilities of the scan and its mirror image lie apart.
-        missing: contrasts the model knows and the scan has not; for a model of slices FLAIR stands in for them.
+        missing: contrasts the model knows and the scan has not; a model of slices that knows FLAIR was
+            shown that in their place.
     """
 
     labels: Volume
@@ -35,6 +36,12 @@ class Tumour(NamedTuple):
     probability: Volume
     uncertainty: Volume
     missing: tuple[str, ...]
+
+
+def can_do(model: Segmenter, scan: Scan) -> bool:
+    """Whether the scan has a contrast that the model can do with."""
+    known = tumour_slices.required(model) if model.rank == 2 else model.facts["channels"]
+    return any(contrast in scan.volumes for contrast in known)
 
 
 def segment(

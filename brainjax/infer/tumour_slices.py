@@ -1,7 +1,8 @@
 """A segmenter of slices, trained on whole heads, moved through a volume from bottom to top.
 
-What `checkpoints/lgg_unet` learned from: axial slices of some 5 mm, three sequences of which a missing one is replaced
-by FLAIR, and heads with their skulls. A scan that was stripped gets a bright rim in the place of its skull: the
+What `checkpoints/lgg_unet` and `lgg_t1_unet` learned from: axial slices of some 5 mm, and heads with their skulls. The
+one takes three sequences, of which a missing one is replaced by FLAIR, the other the two without FLAIR, of which a
+missing one is black. A scan that was stripped gets a bright rim in the place of its skull: the
 network takes brightness relative to the head, of which the skull is the brightest part.
 """
 
@@ -46,28 +47,32 @@ def probabilities(
 
     Args:
         model: of slices, its channels those of `CONTRASTS`.
-        scan: with FLAIR.
+        scan: with FLAIR, or with any of the contrasts of a model that does without.
         brain: [X Y Z] bool, on the scan's grid.
         progress: called with the share of it that is done.
 
     Returns:
         Mean probability of the scan and its mirror image, and how far they lie apart, both [X Y Z] float32; and the
-        contrasts that FLAIR stands in for.
+        contrasts that are missing.
 
     Raises:
-        MissingContrast: there is no FLAIR.
+        MissingContrast: there is none that the model can do with.
     """
-    if "flair" not in scan.volumes:
-        raise MissingContrast(
-            f"the tumour is looked for in FLAIR, and there is only {', '.join(scan.volumes)}"
-        )
     wanted = [CONTRASTS[channel] for channel in model.facts["channels"]]
+    enough = [c for c in required(model) if c in scan.volumes]
+    if not enough:
+        names = [c.upper() for c in required(model)]
+        raise MissingContrast(
+            f"the tumour is looked for in {' or '.join(names)}, and there is only {', '.join(scan.volumes)}"
+        )
     missing = tuple(c for c in wanted if c not in scan.volumes)
-    rim = _rim(scan, brain)
-    image = np.empty((*scan.grid.shape, len(wanted)), np.float32)
+    rim = _rim(scan.volumes[enough[0]], brain)
+    image = np.zeros((*scan.grid.shape, len(wanted)), np.float32)
     for k, contrast in enumerate(wanted):
-        volume = scan.volumes.get(contrast, scan.volumes["flair"])
-        image[..., k] = _grey(volume.data, brain, rim)
+        instead = scan.volumes.get("flair") if "flair" in wanted else None
+        volume = scan.volumes.get(contrast, instead)
+        if volume is not None:
+            image[..., k] = _grey(volume.data, brain, rim)
     working, undo = conform(
         Volume(image, scan.grid.affine), (_PIXEL, _PIXEL, _STEP), multiple=1, fill=0.0
     )
@@ -89,11 +94,17 @@ def probabilities(
     return native[..., 0], native[..., 1], missing
 
 
-def _rim(scan: Scan, brain: np.ndarray) -> np.ndarray | None:
+def required(model: Segmenter) -> tuple[str, ...]:
+    """The contrasts of which a scan must have one: FLAIR for a model that knows it, else any that the model knows."""
+    known = tuple(CONTRASTS[channel] for channel in model.facts["channels"])
+    return ("flair",) if "flair" in known else known
+
+
+def _rim(volume: Volume, brain: np.ndarray) -> np.ndarray | None:
     """[X Y Z] bool, where a stripped scan's skull was; None of a scan that has its own."""
-    distance = ndimage.distance_transform_edt(~brain, sampling=scan.spacing)
+    distance = ndimage.distance_transform_edt(~brain, sampling=volume.spacing)
     rim = (distance > _RIM[0]) & (distance <= _RIM[1])
-    data = scan.volumes["flair"].data
+    data = volume.data
     black = data[rim] == data[0, 0, 0]
     return rim if black.size and black.mean() > _BARE else None
 

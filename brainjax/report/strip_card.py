@@ -25,7 +25,7 @@ write_volume("mask.nii.gz", mask)
 The scan's header must say truly which way is up. The network sees a box of {box} mm at {spacing:g} mm, placed about
 the head and then about the brain found in it; the mask is brought back to the scan's own voxels.
 
-The mask holds the brain with the fluid around it up to the dura, and ends below the cerebellum.
+The mask holds the brain with the fluid around it {reach}, and ends below the cerebellum.
 
 ## Scores
 
@@ -61,7 +61,7 @@ def strip_card(name: str, config: dict[str, Any], facts: dict[str, Any]) -> str:
         config: the training config as a plain dict.
         facts: of the run, with `per_head`, `storage`, `exported` and `limits` added.
     """
-    augment = config["augment"]
+    augment, fluid = config["augment"], config["data"].get("fluid")
     columns = ("case", "against", "dice", "hd95_mm", "volume_ml", "reference_ml")
     rows = [
         " | ".join(["", *(str(row[c]) for c in columns), ""]).strip() for row in facts["per_head"]
@@ -73,6 +73,7 @@ def strip_card(name: str, config: dict[str, Any], facts: dict[str, Any]) -> str:
         storage=facts["storage"],
         box=" x ".join(f"{n * augment['spacing']:g}" for n in augment["shape"]),
         spacing=augment["spacing"],
+        reach=f"up to {fluid:g} mm off its closed surface" if fluid else "up to the dura",
         exported=facts["exported"],
         n_heads=len({row["case"] for row in facts["per_head"]}),
         rows="\n".join(rows),

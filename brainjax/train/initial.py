@@ -2,6 +2,7 @@
 
 import logging
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -63,6 +64,9 @@ def start_from(
             )
     found = _with_own_head(state.variables, _on_grids_of(state.variables, stored.variables))
     found = _with_own_detail(state.variables, found)
+    found = _with_own_channels(
+        state.variables, found, stored.facts.get("channels", ()), dataset.info.channels
+    )
     _check_same(directory, state.variables, found)
     return _begin(state, found), sorted(seen)
 
@@ -102,6 +106,26 @@ def _with_own_detail(wanted: Any, found: Any) -> Any:
     wanted, found = (flax.traverse_util.flatten_dict(tree, sep="/") for tree in (wanted, found))
     own = {k: v for k, v in wanted.items() if k.split("/")[1] == "detail" and k not in found}
     return flax.traverse_util.unflatten_dict(found | own, sep="/")
+
+
+def _with_own_channels(wanted: Any, found: Any, known: Sequence[str], own: Sequence[str]) -> Any:
+    """A network that is shown fewer sequences keeps the weights of those that it is shown.
+
+    Slices that are seen together are stacked as channels, sequence by sequence within each.
+    """
+    if list(known) == list(own) or not set(own) <= set(known):
+        return found
+    wanted, found = (flax.traverse_util.flatten_dict(tree, sep="/") for tree in (wanted, found))
+    picked = [list(known).index(name) for name in own]
+    for name, value in found.items():
+        if name not in wanted or value.ndim < 2 or value.shape[-2] % len(known):
+            continue
+        slices = value.shape[-2] // len(known)
+        fits = (*value.shape[:-2], slices * len(own), value.shape[-1])
+        if wanted[name].shape == fits:
+            apart = value.reshape(*value.shape[:-2], slices, len(known), value.shape[-1])
+            found[name] = apart[..., picked, :].reshape(fits)
+    return flax.traverse_util.unflatten_dict(found, sep="/")
 
 
 def _check_same(directory: str | pathlib.Path, wanted: Any, found: Any) -> None:
