@@ -182,21 +182,6 @@ class LabelledDataset:
         """Hashes, sorted, of the images that a network has seen when it was trained on `rows`."""
         return sorted({self.content[row] for row in rows})
 
-    def without(self, channels: Sequence[str]) -> "ArrayDataset":
-        """The same dataset as if nobody had been scanned with `channels`: they are black.
-
-        Raises:
-            ConfigError: there is no such channel, or none is left.
-        """
-        unknown = sorted(set(channels) - set(self.info.channels))
-        if unknown or set(channels) == set(self.info.channels):
-            raise ConfigError(
-                f"without {', '.join(unknown or channels)}: leave out some of {', '.join(self.info.channels)}"
-            )
-        image = np.array(self.image[:])  # in memory, wherever it was
-        image[..., [self.info.channels.index(name) for name in channels]] = 0
-        return dataclasses.replace(self, image=image)
-
     def neighbours(self, context: int) -> np.ndarray:
         """[N 1] int32: an image has no neighbours.
 
