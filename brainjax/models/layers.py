@@ -123,9 +123,8 @@ class GroupNorm(nn.Module):
         x, space = x.astype(jnp.float32), tuple(range(1, x.ndim - 1))
         # One pass over x; rounding may leave the difference below a little below 0.
         mean, square = x.mean(space, keepdims=True), (x * x).mean(space, keepdims=True)
-        if (
-            offset is None or not self.groups
-        ):  # alone in its group a channel's offset is of no effect
+        # A channel that is alone in its group is not moved by an offset.
+        if offset is None or not self.groups:
             offset = jnp.zeros_like(bias)
         square = self._over_groups(square + 2 * mean * offset + offset * offset)
         mean = self._over_groups(mean + offset)
