@@ -109,10 +109,6 @@ class Plain(Slices):
 
     facts = {"channels": ["pre_contrast", "post_contrast"]}
 
-    def probabilities(self, volume, progress=None):
-        self.seen = volume if self.seen is None else self.seen
-        return (volume[..., 1:2] > 190).astype(np.float32)
-
 
 def test_a_model_of_slices_that_does_without_flair_is_shown_no_other_in_a_sequence_s_place():
     model, scan = Plain(), phantom.head(("t1ce", "flair"))

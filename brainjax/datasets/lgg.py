@@ -79,7 +79,7 @@ class LGG:
         `position` is the number in the file name: `{patient}_{position}.tif` is a slice's file.
 
         Returns:
-            image [N H W 3] or [N H W 1] uint8 with mask [N H W 1] uint8, and the report.
+            image [N H W 3], [N H W 2] or [N H W 1] uint8 with mask [N H W 1] uint8, and the report.
 
         Raises:
             ConfigError: `sequences` is none of `SEQUENCES`.
@@ -88,6 +88,14 @@ class LGG:
         if self.sequences not in SEQUENCES:
             known = ", ".join(map(repr, SEQUENCES))
             raise ConfigError(f"LGG sequences is {self.sequences!r}; choose {known}")
+        if self.sequences == "t1":
+            if not self.in_memory:
+                raise ConfigError(
+                    "LGG sequences 't1' are sorted out in memory; set --config.data.in_memory=True"
+                )
+            # Only FLAIR shows which of the others merely repeat it.
+            dataset, report = dataclasses.replace(self, sequences="all").read()
+            return t1_weighted(dataset, report.missing_sequences), report
         if (pathlib.Path(self.dir).expanduser() / PREPARED).is_dir():
             return self._read_prepared()
         if not self.in_memory:
@@ -97,8 +105,7 @@ class LGG:
             )
         slices, problems = find_slices(self.dir)
         size = _common_size(slices)
-        # Only FLAIR shows which of the others merely repeat it.
-        picked = SEQUENCES["all" if self.sequences == "t1" else self.sequences]
+        picked = SEQUENCES[self.sequences]
         image = np.empty((len(slices), *size, len(picked)), np.uint8)
         mask = np.empty((len(slices), *size, 1), np.uint8)
 
@@ -125,25 +132,15 @@ class LGG:
             groups=tuple(groups.tolist()),
         )
         report = verify.Report(tuple(problems), _gaps(dataset), missing_sequences(dataset))
-        if self.sequences == "t1":
-            dataset = t1_weighted(dataset, report.missing_sequences)
         return dataset, report
 
     def _read_prepared(self) -> tuple[ArrayDataset, verify.Report]:
         """What `experiments.prepare` wrote; its files were verified then."""
         from brainjax.datasets import lgg_builder  # loads tensorflow_datasets
 
-        if self.sequences == "t1" and not self.in_memory:
-            raise ConfigError(
-                "LGG sequences 't1' are sorted out in memory; set --config.data.in_memory=True"
-            )
         if self.in_memory:
-            picked = "all" if self.sequences == "t1" else self.sequences
-            dataset = lgg_builder.load_prepared(self.dir, sequences=picked)
-            report = verify.Report((), _gaps(dataset), missing_sequences(dataset))
-            if self.sequences == "t1":
-                dataset = t1_weighted(dataset, report.missing_sequences)
-            return dataset, report
+            dataset = lgg_builder.load_prepared(self.dir, sequences=self.sequences)
+            return dataset, verify.Report((), _gaps(dataset), missing_sequences(dataset))
         from brainjax.data import from_records
 
         picked = [INFO.channels[c] for c in SEQUENCES[self.sequences]]
