@@ -31,7 +31,7 @@ setup(
     # The released models travel in the wheel, so that the command line works without a clone.
     package_dir={"brainjax.checkpoints": "checkpoints"},
     package_data={
-        "brainjax.native": ["*.cc"],
+        "brainjax.native": ["*.cc", "*.h"],
         "brainjax.synth": ["*.npz"],
         "brainjax.app": ["assets/*"],
         "brainjax.checkpoints": [f"*/{name}" for name in _RELEASE],

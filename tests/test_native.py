@@ -65,6 +65,60 @@ def test_wide_channels_and_uneven_options(forced):
     assert_close(found, wanted, 1e-5)
 
 
+# Image or volume, kernel, padding: tiles that are cut, several slabs, kernels that a team of threads shares.
+WINOGRAD = {
+    "cut tiles": ((2, 21, 19, 16), (3, 3, 16, 32), "SAME"),
+    "valid": ((3, 22, 18, 48), (3, 3, 48, 16), "VALID"),
+    "uneven padding": ((2, 20, 20, 32), (3, 3, 32, 32), ((2, 0), (0, 1))),
+    "padding beyond the kernel": ((2, 20, 20, 32), (3, 3, 32, 32), ((3, 4), (5, 3))),
+    "slabs": ((3, 68, 64, 96), (3, 3, 96, 64), "SAME"),
+    "team": ((2, 17, 16, 256), (3, 3, 256, 240), "SAME"),
+    "volume": ((2, 9, 14, 16, 16), (3, 3, 3, 16, 16), "SAME"),
+    "depth alone padded": ((2, 5, 14, 12, 32), (3, 3, 3, 32, 16), ((2, 1), (0, 0), (0, 0))),
+    "flat kernel": ((1, 6, 13, 16, 16), (1, 3, 3, 16, 48), "SAME"),
+    "even depth": ((1, 7, 15, 16, 16), (2, 3, 3, 16, 32), "SAME"),
+    "slabs of a volume": ((1, 37, 24, 24, 64), (3, 3, 3, 64, 48), "SAME"),
+    "team, volume": ((1, 6, 12, 12, 128), (3, 3, 3, 128, 208), "SAME"),
+}
+
+
+@pytest.mark.parametrize("case", WINOGRAD)
+def test_winograds_algorithm_equals_xla(forced, case, monkeypatch):
+    shape, size, padding = WINOGRAD[case]
+    x, kernel = arrays(shape, size)
+
+    def run(function):
+        f = jit(lambda *a: forward_and_gradients(function, *a))
+        return f(x, kernel)
+
+    found = run(lambda *a: conv(*a, padding=padding))
+    assert_close(found, run(lambda *a: reference(*a, 1, padding, 1)), 3e-5)
+    monkeypatch.setenv("BRAINJAX_WINOGRAD", "0")
+    plain = run(lambda *a: conv(*a, padding=padding))
+    assert_close(plain, found, 3e-5)
+    for a, b in zip(found, plain, strict=True):
+        assert not np.array_equal(a, b), "both took the same path"
+
+
+def test_winograds_algorithm_loses_little_to_rounding(forced):
+    """Against float64: some 1e-5 of the spread, as its own documentation says."""
+    x, kernel = arrays((2, 32, 32, 64), (3, 3, 64, 64))
+    found = jit(lambda *a: forward_and_gradients(conv, *a))(x, kernel)
+    with jax.enable_x64(True):
+        exact = [jnp.asarray(np.array(a), jnp.float64) for a in (x, kernel)]
+        wanted = forward_and_gradients(lambda *a: reference(*a, 1, "SAME", 1), *exact)
+    for a, b in zip(found, wanted, strict=True):
+        a, b = np.asarray(a, np.float64), np.asarray(b)
+        assert np.abs(a - b).max() < 3e-5 * b.std()
+        assert np.sqrt(np.mean((a - b) ** 2)) < 5e-6 * b.std()
+
+
+def test_an_unknown_wish_for_winograds_algorithm_is_named(forced, monkeypatch):
+    monkeypatch.setenv("BRAINJAX_WINOGRAD", "on")
+    with pytest.raises(ConfigError, match="BRAINJAX_WINOGRAD=on"):
+        conv(*arrays((1, 6, 6, 2), (3, 3, 2, 2)))
+
+
 def test_bfloat16(forced):
     x, kernel = arrays((2, 6, 6, 6, 8), (3, 3, 3, 8, 8), dtype=jnp.bfloat16)
     found = forward_and_gradients(conv, x, kernel)
@@ -166,6 +220,7 @@ def test_shapes_that_do_not_fit_are_errors_of_python(extension, call, message):
 def test_the_handler_itself_refuses_what_python_let_through(extension, change):
     x, kernel = arrays((1, 6, 6, 2), (3, 3, 2, 4))
     options = {k: np.ones(2, np.int64) for k in ("strides", "low", "high", "dilation")}
+    options["winograd"] = np.int64(1)
     if change == "dtype":
         kernel = kernel.astype(jnp.bfloat16)
     elif change == "options":

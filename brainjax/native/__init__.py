@@ -8,6 +8,10 @@ seconds, and kept in ~/.cache/brainjax; without the library or a compiler everyt
 of `models/conv_cpu.py`. BRAINJAX_NATIVE=0 in the environment switches it off; BRAINJAX_NATIVE=1 makes its absence an error
 and uses it on several simulated devices as well.
 
+Where taps are 3 x 3 (or n x 3 x 3), strides 1 and arrays float32, with multiples of 16 channels, Winograd's algorithm (`winograd.h`) takes a
+quarter of the multiplications, and a half to a third of oneDNN's time. Its rounding error is some 1e-5 of the result's
+spread where a plain sum has 1e-6; BRAINJAX_WINOGRAD=0 in the environment keeps to plain sums. Compiled by GCC alone.
+
 `models/conv.py` calls it; `infer/export.py` switches it off for programs that are to run elsewhere.
 """
 

@@ -1,4 +1,4 @@
-"""Finds oneDNN and a compiler, and compiles `conv.cc` where it has not been compiled yet."""
+"""Finds oneDNN and a compiler, and compiles `conv.cc` and its headers where that has not been done yet."""
 
 import ctypes
 import hashlib
@@ -16,7 +16,9 @@ import jaxlib
 
 _SOURCE = pathlib.Path(__file__).with_name("conv.cc")
 _RUNTIME, _HEADERS = "onednn-cpu-gomp", "onednn-devel-cpu-gomp"
-_FLAGS = ("-O2", "-std=c++17", "-shared", "-fPIC", "-w")
+# -fopenmp: the threads of `winograd.h` are those of oneDNN, which is GNU's library; with clang it is left out.
+_FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-w")
+_OPENMP = "-fopenmp"
 _PATIENCE = 300  # seconds for the compiler
 
 
@@ -53,7 +55,9 @@ def compiled() -> pathlib.Path:
     header = _file_of(_HEADERS, "oneapi/dnnl/dnnl.hpp")
     compiler = _compiler()
     versions = (jaxlib.__version__, *map(importlib.metadata.version, (_RUNTIME, _HEADERS)))
-    parts = (_SOURCE.read_text(), *versions, str(library), compiler, *_FLAGS)
+    texts = (path.read_text() for path in (_SOURCE, *sorted(_SOURCE.parent.glob("*.h"))))
+    flags = _FLAGS if "clang" in pathlib.Path(compiler).name else (*_FLAGS, _OPENMP)
+    parts = (*texts, *versions, str(library), compiler, *flags)
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     folder = pathlib.Path("~/.cache/brainjax/native").expanduser()
     target, log = folder / f"conv-{key}.so", folder / f"conv-{key}.log"
@@ -63,7 +67,7 @@ def compiled() -> pathlib.Path:
         raise Unavailable(f"it did not compile: see {log}, and delete that file to try again")
     print("brainjax: compiling its native convolutions, once ...", file=sys.stderr, flush=True)
     command = [
-        *(compiler, *_FLAGS, f"-I{jax.ffi.include_dir()}", f"-I{header.parents[2]}", str(_SOURCE)),
+        *(compiler, *flags, f"-I{jax.ffi.include_dir()}", f"-I{header.parents[2]}", str(_SOURCE)),
         *(str(library), f"-Wl,-rpath,{library.parent}"),
     ]
     try:

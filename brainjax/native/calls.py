@@ -1,7 +1,11 @@
 """The extension's three functions on JAX arrays; signatures and results are those of `models/conv_cpu.py`."""
 
+import os
+
 import jax
 import numpy as np
+
+from brainjax.types import ConfigError
 
 Ints = tuple[int, ...]
 Pads = tuple[tuple[int, int], ...]
@@ -62,6 +66,18 @@ def kernel_gradient(
     return _call("kernel_gradient", x, g, shape, strides, padding, dilation)
 
 
+def winograd() -> bool:
+    """Whether 3 x 3 taps may be computed by Winograd's algorithm: yes, unless BRAINJAX_WINOGRAD=0.
+
+    Raises:
+        ConfigError: BRAINJAX_WINOGRAD is neither 0 nor 1.
+    """
+    wish = os.environ.get("BRAINJAX_WINOGRAD", "1")
+    if wish not in ("0", "1"):
+        raise ConfigError(f"BRAINJAX_WINOGRAD={wish} is neither 0 nor 1")
+    return wish == "1"
+
+
 def out_size(space: Ints, size: Ints, strides: Ints, padding: Pads, dilation: Ints) -> Ints:
     """Positions of a convolution's output along each axis; below 1 where the kernel does not fit."""
     axes = zip(space, size, strides, padding, dilation, strict=True)
@@ -87,9 +103,10 @@ def _call(
     dilation: Ints,
 ) -> jax.Array:
     low, high = zip(*padding, strict=True)
-    options = {"strides": strides, "low": low, "high": high, "dilation": dilation}
+    axes = {"strides": strides, "low": low, "high": high, "dilation": dilation}
     # Under vmap one after another: oneDNN knows one kernel at a time, and fills the machine with it.
     call = jax.ffi.ffi_call(
         f"brainjax_{name}", jax.ShapeDtypeStruct(shape, first.dtype), vmap_method="sequential"
     )
-    return call(first, second, **{k: np.asarray(v, np.int64) for k, v in options.items()})
+    options = {k: np.asarray(v, np.int64) for k, v in axes.items()}
+    return call(first, second, **options, winograd=np.int64(winograd()))

@@ -2,14 +2,21 @@
 //
 // Three handlers, each one primitive of oneDNN: the convolution, the gradient of its input and that of its kernel. The
 // images stay in the layout that JAX gives them, the small kernels are laid out as oneDNN is quickest with. What oneDNN
-// refuses comes back to Python as an error, never as an abort.
+// refuses comes back to Python as an error, never as an abort. Where it pays, `winograd.h` takes the place of oneDNN's
+// convolution, with oneDNN's matrix products.
 
 #include <cstdint>
 #include <exception>
 #include <string>
+#include <utility>
 
 #include "oneapi/dnnl/dnnl.hpp"
 #include "xla/ffi/api/ffi.h"
+
+#if defined(_OPENMP) && defined(__GNUC__) && !defined(__clang__)
+#define BRAINJAX_WINOGRAD 1
+#include "winograd.h"
+#endif
 
 namespace ffi = xla::ffi;
 using dnnl::memory;
@@ -77,6 +84,46 @@ memory Laid(memory given, const memory::desc& wanted, dnnl::stream& stream) {
   return laid;
 }
 
+#ifdef BRAINJAX_WINOGRAD
+// Whether `winograd.h` can do it and it pays; does it then.
+bool Winograd(Kind kind, const Array& x, const Array& kernel, const Array& y, Ints strides, Ints low, Ints high,
+              Ints dilation) {
+  const auto in = x.dimensions(), size = kernel.dimensions(), out = y.dimensions();
+  const size_t axes = in.size() - 2, first = axes - 2;  // the last two axes are tiled
+  if (TypeOf(x) != memory::data_type::f32 || axes < 2 || size[first] != 3 || size[first + 1] != 3) return false;
+  if (in[0] != out[0] || in[axes + 1] != size[axes] || out[axes + 1] != size[axes + 1]) return false;
+  for (size_t i = 0; i < axes; ++i) {
+    if (strides[i] != 1 || dilation[i] != 1 || in[i + 1] + low[i] + high[i] - size[i] + 1 != out[i + 1]) return false;
+  }
+  const auto slices = [&](auto shape) { return winograd::Slices{shape[first + 1], shape[first + 2], shape[axes + 1]}; };
+  winograd::Problem problem{1, in[0], out[0], slices(in), slices(out), 1, 0, low[first], low[first + 1]};
+  if (axes == 3) {
+    problem.batch = in[0];
+    problem.depth = in[1];
+    problem.out_depth = out[1];
+    problem.taps = size[0];
+    problem.low_depth = low[0];
+  }
+  if (kind == Kind::kInputGradient) {
+    std::swap(problem.in, problem.out);
+    std::swap(problem.depth, problem.out_depth);
+    problem.low_depth = problem.taps - 1 - problem.low_depth;
+    problem.low_y = 2 - problem.low_y;
+    problem.low_x = 2 - problem.low_x;
+  }
+  if (!problem.Pays()) return false;
+  const auto data = [](const Array& array) { return static_cast<float*>(array.untyped_data()); };
+  if (kind == Kind::kForward) {
+    winograd::Forward(problem, data(x), data(kernel), false, data(y));
+  } else if (kind == Kind::kInputGradient) {
+    winograd::Forward(problem, data(y), data(kernel), true, data(x));
+  } else {
+    winograd::KernelGradient(problem, data(x), data(y), data(kernel));
+  }
+  return true;
+}
+#endif
+
 void Convolve(Kind kind, const Array& x, const Array& kernel, const Array& y, Ints strides, Ints low, Ints high,
               Ints dilation) {
   const auto list = [](Ints values) { return memory::dims(values.begin(), values.end()); };
@@ -118,7 +165,7 @@ void Convolve(Kind kind, const Array& x, const Array& kernel, const Array& y, In
 
 template <Kind kind>
 ffi::Error Handle(Array first, Array second, ffi::Result<Array> result, Ints strides, Ints low, Ints high,
-                  Ints dilation) {
+                  Ints dilation, int64_t winograd) {
   const Array& out = *result;
   const size_t rank = first.dimensions().size();
   if (rank < 3 || rank > 5 || second.dimensions().size() != rank || out.dimensions().size() != rank) {
@@ -135,6 +182,9 @@ ffi::Error Handle(Array first, Array second, ffi::Result<Array> result, Ints str
   const Array& kernel = kind == Kind::kKernelGradient ? out : second;
   const Array& y = kind == Kind::kForward ? out : kind == Kind::kInputGradient ? first : second;
   try {
+#ifdef BRAINJAX_WINOGRAD
+    if (winograd && Winograd(kind, x, kernel, y, strides, low, high, dilation)) return ffi::Error::Success();
+#endif
     Convolve(kind, x, kernel, y, strides, low, high, dilation);
   } catch (const std::exception& error) {
     return ffi::Error::Internal(std::string("convolution, oneDNN: ") + error.what());
@@ -150,7 +200,8 @@ auto Binding() {
       .Attr<Ints>("strides")
       .Attr<Ints>("low")
       .Attr<Ints>("high")
-      .Attr<Ints>("dilation");
+      .Attr<Ints>("dilation")
+      .Attr<int64_t>("winograd");
 }
 
 }  // namespace
