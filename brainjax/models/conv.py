@@ -133,6 +133,9 @@ def conv(
     if all(k == 1 for k in size) and not any(sum(p) for p in padding):
         # A pointwise convolution is a matmul; a strided one reads only the positions it keeps.
         x = x[(slice(None), *(slice(None, None, s) for s in strides))]
+        if calls.can(x, kernel, padding=padding) and native.ready():
+            one = (1,) * rank
+            return _conv(x, kernel, one, padding, one, True)
         return jnp.dot(x, kernel.reshape(kernel.shape[-2:]))
     how = {"strides": strides, "padding": padding, "dilation": dilation}
     out = calls.out_size(x.shape[1:-1], size, **how)
@@ -237,6 +240,25 @@ def _depthwise_xla(x, kernel, strides, padding):
     )
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _depthwise_onednn(x, kernel, strides, padding):
+    return calls.forward(x, kernel, strides, padding, (1,) * len(strides))
+
+
+def _depthwise_forward(x, kernel, strides, padding):
+    return _depthwise_onednn(x, kernel, strides, padding), (x, kernel)
+
+
+def _depthwise_backward(strides, padding, kept, g):
+    x, kernel = kept
+    how = {"strides": strides, "padding": padding, "dilation": (1,) * len(strides)}
+    to_x = calls.input_gradient(g, kernel, x.shape[1:-1], **how, depthwise=True)
+    return to_x, calls.kernel_gradient(x, g, kernel.shape[:-2], **how, depthwise=True)
+
+
+_depthwise_onednn.defvjp(_depthwise_forward, _depthwise_backward)
+
+
 class DepthwiseConv(nn.Module):
     """A convolution of each channel alone, without bias: parameter `kernel` [*k 1 C].
 
@@ -263,11 +285,14 @@ class DepthwiseConv(nn.Module):
         if isinstance(padding, int):
             padding = ((padding, padding),) * rank
         padding = explicit_padding(padding, x.shape[1:-1], size, strides, (1,) * rank)
+        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
+        onednn = calls.can(x, kernel, padding=padding) and native.ready()
+        on_cpu = _depthwise_onednn if onednn else depthwise
         arguments = {"strides": strides, "padding": padding}
         return lax.platform_dependent(
-            x.astype(self.dtype),
-            kernel.astype(self.dtype),
-            cpu=functools.partial(depthwise, **arguments),
+            x,
+            kernel,
+            cpu=functools.partial(on_cpu, **arguments),
             default=functools.partial(_depthwise_xla, **arguments),
         )
 

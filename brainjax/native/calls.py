@@ -1,4 +1,7 @@
-"""The extension's three functions on JAX arrays; signatures and results are those of `models/conv_cpu.py`."""
+"""The extension's three functions on JAX arrays; signatures and results are those of `models/conv_cpu.py`.
+
+A kernel [*k 1 C] of an input of C > 1 channels convolves each of them alone.
+"""
 
 import os
 
@@ -24,22 +27,28 @@ def can(*arrays: jax.Array, padding: Pads) -> bool:
 def forward(
     x: jax.Array, kernel: jax.Array, strides: Ints, padding: Pads, dilation: Ints
 ) -> jax.Array:
-    """Convolution: x [B *space C], kernel [*k C F] -> [B *out F].
+    """Convolution: x [B *space C], kernel [*k C F] or [*k 1 F] where F is C -> [B *out F].
 
     Raises:
         ValueError: the shapes do not fit.
     """
     out = _out(x.shape[1:-1], kernel.shape[:-2], strides, padding, dilation)
-    if x.shape[-1] != kernel.shape[-2]:
+    if x.shape[-1] not in (kernel.shape[-2], _alone(kernel)):
         raise ValueError(f"input {x.shape} does not fit kernel {kernel.shape} [*k C F]")
     shape = (len(x), *out, kernel.shape[-1])
     return _call("forward", x, kernel, shape, strides, padding, dilation)
 
 
 def input_gradient(
-    g: jax.Array, kernel: jax.Array, space: Ints, strides: Ints, padding: Pads, dilation: Ints
+    g: jax.Array,
+    kernel: jax.Array,
+    space: Ints,
+    strides: Ints,
+    padding: Pads,
+    dilation: Ints,
+    depthwise: bool = False,
 ) -> jax.Array:
-    """Gradient of a convolution's input of size `space`: g [B *out F] -> [B *space C].
+    """Gradient of a convolution's input of size `space`: g [B *out F] -> [B *space C]; C is F where `depthwise`.
 
     Raises:
         ValueError: the shapes do not fit.
@@ -47,14 +56,20 @@ def input_gradient(
     out = _out(space, kernel.shape[:-2], strides, padding, dilation)
     if g.shape[1:] != (*out, kernel.shape[-1]):
         raise ValueError(f"gradient {g.shape} is not [B, {out}, {kernel.shape[-1]}]")
-    shape = (len(g), *space, kernel.shape[-2])
+    shape = (len(g), *space, kernel.shape[-1 if depthwise else -2])
     return _call("input_gradient", g, kernel, shape, strides, padding, dilation)
 
 
 def kernel_gradient(
-    x: jax.Array, g: jax.Array, size: Ints, strides: Ints, padding: Pads, dilation: Ints
+    x: jax.Array,
+    g: jax.Array,
+    size: Ints,
+    strides: Ints,
+    padding: Pads,
+    dilation: Ints,
+    depthwise: bool = False,
 ) -> jax.Array:
-    """Gradient of a convolution's kernel of `size` taps: x [B *space C], g [B *out F] -> [*k C F].
+    """Gradient of a kernel of `size` taps: x [B *space C], g [B *out F] -> [*k C F], or [*k 1 F] where `depthwise`.
 
     Raises:
         ValueError: the shapes do not fit.
@@ -62,7 +77,7 @@ def kernel_gradient(
     out = _out(x.shape[1:-1], size, strides, padding, dilation)
     if g.shape[:-1] != (len(x), *out):
         raise ValueError(f"gradient {g.shape} is not [{len(x)}, {out}, F]")
-    shape = (*size, x.shape[-1], g.shape[-1])
+    shape = (*size, 1 if depthwise else x.shape[-1], g.shape[-1])
     return _call("kernel_gradient", x, g, shape, strides, padding, dilation)
 
 
@@ -82,6 +97,11 @@ def out_size(space: Ints, size: Ints, strides: Ints, padding: Pads, dilation: In
     """Positions of a convolution's output along each axis; below 1 where the kernel does not fit."""
     axes = zip(space, size, strides, padding, dilation, strict=True)
     return tuple((n + sum(p) - (k - 1) * d - 1) // s + 1 for n, k, s, p, d in axes)
+
+
+def _alone(kernel: jax.Array) -> int:
+    """Channels that the kernel convolves each by itself; 0 if it does not."""
+    return kernel.shape[-1] if kernel.shape[-2] == 1 else 0
 
 
 def _out(space: Ints, size: Ints, strides: Ints, padding: Pads, dilation: Ints) -> Ints:

@@ -2,8 +2,8 @@
 //
 // Three handlers, each one primitive of oneDNN: the convolution, the gradient of its input and that of its kernel. The
 // images stay in the layout that JAX gives them, the small kernels are laid out as oneDNN is quickest with. What oneDNN
-// refuses comes back to Python as an error, never as an abort. Where it pays, `winograd.h` takes the place of oneDNN's
-// convolution, with oneDNN's matrix products.
+// refuses comes back to Python as an error, never as an abort. Kernels of one tap are matrix products; and where it pays,
+// `winograd.h` does with oneDNN's matrix products what its convolutions would.
 
 #include <cstdint>
 #include <exception>
@@ -72,6 +72,20 @@ memory::desc Kernel(const Array& array) {
   return Described(array, order);
 }
 
+// [*taps 1 channels] as (channels, 1, 1, *taps): as many groups as channels, of one channel each.
+memory::desc DepthwiseKernel(const Array& array) {
+  const memory::desc kernel = Kernel(array);
+  memory::dims dims = kernel.get_dims(), strides = kernel.get_strides();
+  dims.insert(dims.begin() + 1, 1);
+  strides.insert(strides.begin() + 1, 1);
+  return memory::desc(dims, kernel.get_data_type(), strides);
+}
+
+bool IsDepthwise(const Array& x, const Array& kernel) {
+  const auto size = kernel.dimensions();
+  return size[size.size() - 2] == 1 && x.dimensions().back() > 1;
+}
+
 memory::desc AnyLayout(const memory::desc& like) {
   return memory::desc(like.get_dims(), like.get_data_type(), memory::format_tag::any);
 }
@@ -82,6 +96,30 @@ memory Laid(memory given, const memory::desc& wanted, dnnl::stream& stream) {
   memory laid(wanted, Engine());
   dnnl::reorder(given, laid).execute(stream, given, laid);
   return laid;
+}
+
+// Whether it is a matrix product, of [positions channels] by [channels features]; does it then.
+bool Product(Kind kind, const Array& x, const Array& kernel, const Array& y, Ints strides) {
+  const auto in = x.dimensions(), size = kernel.dimensions(), out = y.dimensions();
+  const size_t axes = in.size() - 2;
+  if (TypeOf(x) != memory::data_type::f32) return false;
+  int64_t rows = in[0];
+  for (size_t i = 0; i < axes; ++i) {
+    if (size[i] != 1 || strides[i] != 1 || in[i + 1] != out[i + 1]) return false;
+    rows *= in[i + 1];
+  }
+  const int64_t c = in[axes + 1], f = out[axes + 1];
+  if (in[0] != out[0] || size[axes] != c || size[axes + 1] != f) return false;
+  const auto data = [](const Array& array) { return static_cast<float*>(array.untyped_data()); };
+  dnnl::status status;
+  if (kind == Kind::kForward) {
+    status = dnnl::sgemm('N', 'N', rows, f, c, 1.0f, data(x), c, data(kernel), f, 0.0f, data(y), f);
+  } else if (kind == Kind::kInputGradient) {
+    status = dnnl::sgemm('N', 'T', rows, c, f, 1.0f, data(y), f, data(kernel), f, 0.0f, data(x), c);
+  } else {
+    status = dnnl::sgemm('T', 'N', c, f, rows, 1.0f, data(x), c, data(y), f, 0.0f, data(kernel), f);
+  }
+  return status == dnnl::status::success;
 }
 
 #ifdef BRAINJAX_WINOGRAD
@@ -131,7 +169,8 @@ void Convolve(Kind kind, const Array& x, const Array& kernel, const Array& y, In
   memory::dims holes = list(dilation);
   for (int64_t& value : holes) value -= 1;  // oneDNN counts the holes between two taps
 
-  const memory::desc x_desc = Image(x), y_desc = Image(y), user = Kernel(kernel), any = AnyLayout(user);
+  const memory::desc x_desc = Image(x), y_desc = Image(y);
+  const memory::desc user = IsDepthwise(x, kernel) ? DepthwiseKernel(kernel) : Kernel(kernel), any = AnyLayout(user);
   memory x_memory(x_desc, Engine(), x.untyped_data());
   memory y_memory(y_desc, Engine(), y.untyped_data());
   memory kernel_memory(user, Engine(), kernel.untyped_data());
@@ -182,6 +221,7 @@ ffi::Error Handle(Array first, Array second, ffi::Result<Array> result, Ints str
   const Array& kernel = kind == Kind::kKernelGradient ? out : second;
   const Array& y = kind == Kind::kForward ? out : kind == Kind::kInputGradient ? first : second;
   try {
+    if (Product(kind, x, kernel, y, strides)) return ffi::Error::Success();
 #ifdef BRAINJAX_WINOGRAD
     if (winograd && Winograd(kind, x, kernel, y, strides, low, high, dilation)) return ffi::Error::Success();
 #endif
