@@ -17,6 +17,7 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 import pytest  # noqa: E402
 from tiny import make_dataset  # noqa: E402
 
+from brainjax import native  # noqa: E402
 from brainjax.datasets.base import ArrayDataset  # noqa: E402
 
 
@@ -24,3 +25,18 @@ from brainjax.datasets.base import ArrayDataset  # noqa: E402
 def dataset() -> ArrayDataset:
     """Four patients, 18 slices of 16 x 16 with two channels."""
     return make_dataset()
+
+
+@pytest.fixture(scope="session")
+def extension():
+    """Skips where the extension cannot be had; the reason is the extension's own. Fails where it does not compile."""
+    reason = native._load()
+    assert "not compile" not in reason, reason
+    if reason:
+        pytest.skip(reason)
+
+
+@pytest.fixture
+def forced(extension, monkeypatch):
+    """The extension in use, also on this process's eight simulated devices."""
+    monkeypatch.setenv("BRAINJAX_NATIVE", "1")

@@ -19,20 +19,6 @@ from brainjax.native import build, calls
 from brainjax.types import ConfigError
 
 
-@pytest.fixture(scope="module")
-def extension():
-    """Skips where the extension cannot be had; the reason is the extension's own."""
-    reason = native._load()
-    if reason:
-        pytest.skip(reason)
-
-
-@pytest.fixture
-def forced(extension, monkeypatch):
-    """The extension in use, also on this process's eight simulated devices."""
-    monkeypatch.setenv("BRAINJAX_NATIVE", "1")
-
-
 def is_native(f, *args):
     return "brainjax_forward" in jax.jit(f).lower(*args).as_text()
 
@@ -256,7 +242,7 @@ def test_without_the_library_the_reason_is_told(monkeypatch):
 def test_a_source_that_does_not_compile_is_tried_once(extension, monkeypatch, tmp_path):
     broken = tmp_path / "conv.cc"
     broken.write_text("this is not C++\n")
-    monkeypatch.setattr(build, "_SOURCE", broken)
+    monkeypatch.setattr(build, "_FOLDER", tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(build.Unavailable, match="does not compile"):
         build.compiled()

@@ -1,13 +1,18 @@
-"""Scaled dot-product attention (Vaswani et al. 2017, arXiv:1706.03762, equation 1): JAX's own, and on a CPU one head at a time."""
+"""Scaled dot-product attention (Vaswani et al. 2017, arXiv:1706.03762, equation 1): JAX's own, and on a CPU block by block."""
 
 import jax
 import jax.numpy as jnp
 from jax import lax, nn
 
+from brainjax import native
+from brainjax.native.attention import attention
+
 
 def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
     """softmax(q k^T / sqrt(D)) v of every head, the softmax in float32: [B N H D] three times -> [B N H D]."""
-    return lax.platform_dependent(q, k, v, cpu=_by_head, default=nn.dot_product_attention)
+    ours = all(a.dtype == jnp.float32 and a.size for a in (q, k, v)) and native.attends()
+    on_cpu = attention if ours else _by_head
+    return lax.platform_dependent(q, k, v, cpu=on_cpu, default=nn.dot_product_attention)
 
 
 def _by_head(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:

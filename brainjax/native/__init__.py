@@ -16,6 +16,7 @@ spread where a plain sum has 1e-6; BRAINJAX_WINOGRAD=0 in the environment keeps 
 """
 
 import contextlib
+import ctypes
 import functools
 import logging
 import os
@@ -50,6 +51,15 @@ def ready() -> bool:
     return not reason
 
 
+def attends() -> bool:
+    """Whether attention goes through the extension too, which clang's does not have.
+
+    Raises:
+        ConfigError: as `ready`.
+    """
+    return ready() and _attends()
+
+
 def switched_off() -> contextlib.AbstractContextManager:
     """Programs traced in this block do not need the extension where they run: for `jax.export`."""
     return _off(True)
@@ -61,9 +71,24 @@ def _load() -> str:
     try:
         library = build.load()
         for name in ("forward", "input_gradient", "kernel_gradient"):
-            handler = jax.ffi.pycapsule(getattr(library, f"brainjax_{name}"))
-            jax.ffi.register_ffi_target(f"brainjax_{name}", handler, platform="cpu")
+            _register(library, f"brainjax_{name}")
     except (build.Unavailable, OSError, AttributeError) as error:
         _log.info("convolutions take the portable path: %s", error)
         return str(error)
     return ""
+
+
+@functools.cache
+def _attends() -> bool:
+    """Registers the handlers of attention, once, where they are."""
+    try:
+        library = build.load()
+        for name in ("attention", "attention_gradient"):
+            _register(library, f"brainjax_{name}")
+    except AttributeError:
+        return False
+    return True
+
+
+def _register(library: ctypes.CDLL, name: str) -> None:
+    jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(getattr(library, name)), platform="cpu")

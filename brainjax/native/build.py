@@ -1,4 +1,4 @@
-"""Finds oneDNN and a compiler, and compiles `conv.cc` and its headers where that has not been done yet."""
+"""Finds oneDNN and a compiler, and compiles the sources beside this file where that has not been done yet."""
 
 import ctypes
 import hashlib
@@ -14,7 +14,7 @@ import jax
 import jax.ffi
 import jaxlib
 
-_SOURCE = pathlib.Path(__file__).with_name("conv.cc")
+_FOLDER = pathlib.Path(__file__).parent
 _RUNTIME, _HEADERS = "onednn-cpu-gomp", "onednn-devel-cpu-gomp"
 # -fopenmp: the threads of `winograd.h` are those of oneDNN, which is GNU's library; with clang it is left out.
 _FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-w")
@@ -55,7 +55,10 @@ def compiled() -> pathlib.Path:
     header = _file_of(_HEADERS, "oneapi/dnnl/dnnl.hpp")
     compiler = _compiler()
     versions = (jaxlib.__version__, *map(importlib.metadata.version, (_RUNTIME, _HEADERS)))
-    texts = (path.read_text() for path in (_SOURCE, *sorted(_SOURCE.parent.glob("*.h"))))
+    sources = sorted(map(str, _FOLDER.glob("*.cc")))
+    texts = (
+        path.read_text() for path in sorted(_FOLDER.glob("*.*")) if path.suffix in (".cc", ".h")
+    )
     flags = _FLAGS if "clang" in pathlib.Path(compiler).name else (*_FLAGS, _OPENMP)
     parts = (*texts, *versions, str(library), compiler, *flags)
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
@@ -65,9 +68,10 @@ def compiled() -> pathlib.Path:
         return target
     if log.exists():
         raise Unavailable(f"it did not compile: see {log}, and delete that file to try again")
-    print("brainjax: compiling its native convolutions, once ...", file=sys.stderr, flush=True)
+    print("brainjax: compiling its native extension, once ...", file=sys.stderr, flush=True)
     command = [
-        *(compiler, *flags, f"-I{jax.ffi.include_dir()}", f"-I{header.parents[2]}", str(_SOURCE)),
+        *(compiler, *flags, f"-I{jax.ffi.include_dir()}", f"-I{header.parents[2]}"),
+        *sources,
         *(str(library), f"-Wl,-rpath,{library.parent}"),
     ]
     try:

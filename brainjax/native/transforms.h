@@ -1,7 +1,4 @@
 // The transforms of Winograd's F(4 x 4, 3 x 3), and how tiles of channels-last images are read and written by them.
-//
-// Compiled three times, for AVX-512, for AVX2 and for any x86-64; the loader takes what the machine can do. (Named by
-// features: GCC would give an "arch" of Intel's to no other maker's processor.)
 
 #pragma once
 
@@ -9,17 +6,15 @@
 #include <cstdint>
 #include <cstring>
 
+#include "lanes.h"
+
 namespace winograd {
 
-// Sixteen channels at a time; a machine without such wide registers uses several.
-using Lanes = float __attribute__((vector_size(64), aligned(4), may_alias));
-constexpr int64_t kLanes = 16, kTile = 4, kWindow = 6, kCoefficients = kWindow * kWindow;
-
-#define BRAINJAX_INLINE inline __attribute__((always_inline))
-#define BRAINJAX_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
-
-BRAINJAX_INLINE Lanes Load(const float* from) { return *reinterpret_cast<const Lanes*>(from); }
-BRAINJAX_INLINE void Store(float* to, Lanes value) { *reinterpret_cast<Lanes*>(to) = value; }
+using brainjax::kLanes;
+using brainjax::Lanes;
+using brainjax::Load;
+using brainjax::Store;
+constexpr int64_t kTile = 4, kWindow = 6, kCoefficients = kWindow * kWindow;
 
 // The transforms along one axis; each name is the matrix of the paper, T for transposed.
 struct BT {  // inputs to coefficients
