@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +15,7 @@ from tiny import ROOT, clean_environment
 
 from brainjax import native
 from brainjax.models import UNet
-from brainjax.models.conv import Conv, conv
+from brainjax.models.conv import Conv, Dense, conv
 from brainjax.native import build, calls
 from brainjax.types import ConfigError
 
@@ -300,6 +301,21 @@ def test_modules_convolve_several_inputs(forced):
     variables = module.init(jax.random.key(0), x, y)
     both = jnp.concatenate([x, y], -1)
     assert_close(module.apply(variables, x, y), module.apply(variables, both), 1e-6)
+
+
+def test_dense_layers_are_products_of_it(forced):
+    (x,) = arrays((2, 7, 6))
+    ours, theirs = Dense(5, name="dense"), nn.Dense(5, name="dense")
+    variables = theirs.init(jax.random.key(0), x)
+
+    def run(module):
+        return jax.value_and_grad(lambda v, x: (module.apply(v, x) ** 2).sum(), (0, 1))(
+            variables, x
+        )
+
+    assert_close(run(ours), run(theirs), 1e-5)
+    assert is_native(lambda x: ours.apply(variables, x), x)
+    assert not is_native(lambda x: ours.apply(variables, x), x[0])  # [B C]: a product of XLA's
 
 
 def test_every_rank_and_stride_leaves_its_inputs_alone(forced):

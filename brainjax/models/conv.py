@@ -163,6 +163,18 @@ def computed_once(x: jax.Array) -> jax.Array:
 computed_once.defvjp(lambda x: (computed_once(x), None), lambda _, g: (g,))
 
 
+def _product(x, kernel, dimension_numbers, precision=None, **options):
+    """`lax.dot_general` as `nn.Dense` calls it: on CPU a pointwise convolution, which may be oneDNN's."""
+    of_dense = (((x.ndim - 1,), (0,)), ((), ()))
+    if dimension_numbers != of_dense or not 3 <= x.ndim <= 5 or not native.ready():
+        return lax.dot_general(x, kernel, dimension_numbers, precision, **options)
+    return conv(x, kernel[(None,) * (x.ndim - 2)])
+
+
+# `nn.Dense`, for inputs [B *spatial C].
+Dense = functools.partial(nn.Dense, dot_general=_product)
+
+
 class Conv(nn.Module):
     """A convolution with its parameters `kernel` [*k C F] and `bias` [F].
 

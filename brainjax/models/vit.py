@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from brainjax.models.attend import attend
-from brainjax.models.conv import Conv
+from brainjax.models.conv import Conv, Dense
 from brainjax.models.layers import Dropout, check_divisible
 from brainjax.types import ConfigError
 
@@ -33,10 +33,10 @@ class SelfAttention(nn.Module):
             raise ConfigError(
                 f"ViT: width {width} must divide by heads {self.heads}; change either"
             )
-        qkv = nn.Dense(3 * width, dtype=self.dtype, name="qkv")(x)
+        qkv = Dense(3 * width, dtype=self.dtype, name="qkv")(x)
         qkv = qkv.reshape(batch, tokens, 3, self.heads, width // self.heads)
         y = attend(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])  # [B N H D/H]
-        return nn.Dense(width, dtype=self.dtype, name="out")(y.reshape(x.shape))
+        return Dense(width, dtype=self.dtype, name="out")(y.reshape(x.shape))
 
 
 class TransformerBlock(nn.Module):
@@ -69,9 +69,9 @@ class TransformerBlock(nn.Module):
         width = x.shape[-1]
         y = SelfAttention(self.heads, self.dtype, name="attention")(norm(x, "norm1"))
         x = x + drop(y)
-        y = nn.Dense(self.mlp_ratio * width, dtype=self.dtype, name="mlp1")(norm(x, "norm2"))
+        y = Dense(self.mlp_ratio * width, dtype=self.dtype, name="mlp1")(norm(x, "norm2"))
         y = drop(nn.gelu(y, approximate=False))
-        return x + drop(nn.Dense(width, dtype=self.dtype, name="mlp2")(y))
+        return x + drop(Dense(width, dtype=self.dtype, name="mlp2")(y))
 
 
 class Transformer(nn.Module):
