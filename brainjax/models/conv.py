@@ -3,8 +3,8 @@
 On GPU and TPU it is `lax.conv_general_dilated` and its own derivatives. XLA:CPU is up to a hundred times slower than
 the machine at some of them (3D, kernel gradients, strided input gradients), so there oneDNN computes them, where the
 extension `brainjax.native` is at hand, and otherwise `conv_cpu.py` writes the same sums as 2D convolutions and matmuls.
-The choice is made here and nowhere else, when a program is traced and lowered; results are equal to float32 rounding
-(`tests/test_conv.py`, `tests/test_native.py`).
+The choice is made here and nowhere else, when a program is traced and lowered; results are equal to float32 rounding,
+or to some 1e-5 of their spread where the extension takes Winograd's algorithm (`tests/test_conv.py`, `tests/test_native.py`).
 
 A convolution of a concatenation is the sum of two convolutions; `Conv` takes several inputs and adds,
 so that decoders never materialise `concat(up, skip)`.

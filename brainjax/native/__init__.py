@@ -1,18 +1,19 @@
-"""oneDNN's convolutions for JAX on CPU: an optional extension, several times faster than XLA's at 3D convolutions.
+"""Convolutions, products and attention for JAX on CPU, by oneDNN: an optional extension, several times faster than XLA.
 
     pip install 'brainjax[native]'   oneDNN itself, for Linux on x86-64; a C++ compiler must be there too
     python -m brainjax.native        builds the extension now, and says whether it works and why not
 
-The extension (`conv.cc`, calls by JAX's foreign function interface) is compiled when it is first needed, once, in some
-seconds, and kept in ~/.cache/brainjax; without the library or a compiler everything runs as before, on the portable path
-of `models/conv_cpu.py`. BRAINJAX_NATIVE=0 in the environment switches it off; BRAINJAX_NATIVE=1 makes its absence an error
-and uses it on several simulated devices as well.
+The extension (`conv.cc` and `attention.cc`, called by JAX's foreign function interface) is compiled when it is first needed,
+once, in some ten seconds, and kept in ~/.cache/brainjax; without the library or a compiler everything runs as before, on
+the portable path of `models/conv_cpu.py`. BRAINJAX_NATIVE=0 in the environment switches it off; BRAINJAX_NATIVE=1 makes its
+absence an error and uses it on several simulated devices as well.
 
-Where taps are 3 x 3 (or n x 3 x 3), strides 1 and arrays float32, with multiples of 16 channels, Winograd's algorithm (`winograd.h`) takes a
-quarter of the multiplications, and a half to a third of oneDNN's time. Its rounding error is some 1e-5 of the result's
-spread where a plain sum has 1e-6; BRAINJAX_WINOGRAD=0 in the environment keeps to plain sums. Compiled by GCC alone.
+Where taps are 3 x 3 (or n x 3 x 3), strides 1 and arrays float32, with multiples of 16 channels, Winograd's algorithm
+(`winograd.h`) takes a quarter of the multiplications, and a third to a half of the time of oneDNN's own convolution. Its
+rounding error is some 1e-5 of the result's spread, where a plain sum has 1e-6; BRAINJAX_WINOGRAD=0 in the environment keeps
+to plain sums. It and the attention want GCC; with clang there are oneDNN's convolutions alone.
 
-`models/conv.py` calls it; `infer/export.py` switches it off for programs that are to run elsewhere.
+`models/conv.py` and `models/attend.py` call it; `infer/export.py` switches it off for programs that are to run elsewhere.
 """
 
 import contextlib
@@ -73,7 +74,7 @@ def _load() -> str:
         for name in ("forward", "input_gradient", "kernel_gradient"):
             _register(library, f"brainjax_{name}")
     except (build.Unavailable, OSError, AttributeError) as error:
-        _log.info("convolutions take the portable path: %s", error)
+        _log.info("networks take the portable path: %s", error)
         return str(error)
     return ""
 

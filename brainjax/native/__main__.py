@@ -16,7 +16,7 @@ def main() -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"native convolutions are ready: {build.compiled()}")
+    print(f"the native extension is ready: {build.compiled()}")
     return 0
 
 
