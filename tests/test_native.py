@@ -15,7 +15,7 @@ from tiny import ROOT, clean_environment
 
 from brainjax import native
 from brainjax.models import UNet
-from brainjax.models.conv import Conv, Dense, conv
+from brainjax.models.conv import Conv, Dense, UpConv, conv
 from brainjax.native import build, calls
 from brainjax.types import ConfigError
 
@@ -301,6 +301,24 @@ def test_modules_convolve_several_inputs(forced):
     variables = module.init(jax.random.key(0), x, y)
     both = jnp.concatenate([x, y], -1)
     assert_close(module.apply(variables, x, y), module.apply(variables, both), 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("space", "factor"), [((5, 6), 2), ((3, 4, 2), 2), ((4, 3), (2, 1)), ((3, 2, 2), (1, 2, 3))]
+)
+def test_transposed_convolutions_of_blocks(forced, monkeypatch, space, factor):
+    (x,) = arrays((2, *space, 3))
+    module = UpConv(4, factor)
+    variables = module.init(jax.random.key(0), x)
+
+    def run():
+        loss = jax.value_and_grad(lambda v, x: (jnp.sin(module.apply(v, x))).sum(), (0, 1))
+        return jit(loss)(variables, x), jit(module.apply)(variables, x)
+
+    found = run()
+    assert "brainjax_input_gradient" in jit(module.apply).lower(variables, x).as_text()
+    monkeypatch.setenv("BRAINJAX_NATIVE", "0")
+    assert_close(found, run(), 1e-5)
 
 
 def test_dense_layers_are_products_of_it(forced):

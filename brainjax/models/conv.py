@@ -323,6 +323,36 @@ def _up(x, kernel, bias):
     return y.transpose(order).reshape((batch, *fine, features))
 
 
+@jax.custom_vjp
+def _up_onednn(x, kernel, bias):
+    """The same, as the input's gradient of the convolution that leads back."""
+    factors = kernel.shape[:-2]
+    fine = tuple(s * f for s, f in zip(x.shape[1:-1], factors, strict=True))
+    return calls.input_gradient(x, kernel.swapaxes(-1, -2), fine, *_blocks(factors)) + bias
+
+
+def _up_forward(x, kernel, bias):
+    return _up_onednn(x, kernel, bias), (x, kernel)
+
+
+def _up_backward(kept, g):
+    x, kernel = kept
+    factors = kernel.shape[:-2]
+    to_x = calls.forward(g, kernel.swapaxes(-1, -2), *_blocks(factors))
+    to_kernel = calls.kernel_gradient(g, x, factors, *_blocks(factors)).swapaxes(-1, -2)
+    to_bias = g.sum(range(g.ndim - 1), dtype=jnp.float32).astype(g.dtype)
+    return to_x, to_kernel, to_bias
+
+
+_up_onednn.defvjp(_up_forward, _up_backward)
+
+
+def _blocks(factors):
+    """Strides, padding and dilation of a convolution of blocks that do not overlap."""
+    rank = len(factors)
+    return factors, ((0, 0),) * rank, (1,) * rank
+
+
 class UpConv(nn.Module):
     """Transposed convolution whose kernel equals its stride, as one matmul and a reshape.
 
@@ -347,8 +377,8 @@ class UpConv(nn.Module):
         shape = (*factor, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
-        return lax.platform_dependent(
-            *(a.astype(self.dtype) for a in (x, kernel, bias)),
-            cpu=functools.partial(conv_cpu.by_slabs, _up, factor=factor[0]),
-            default=_up,
-        )
+        x, kernel, bias = (a.astype(self.dtype) for a in (x, kernel, bias))
+        on_cpu = functools.partial(conv_cpu.by_slabs, _up, factor=factor[0])
+        if calls.can(x, kernel, padding=((0, 0),)) and native.ready():
+            on_cpu = _up_onednn
+        return lax.platform_dependent(x, kernel, bias, cpu=on_cpu, default=_up)
