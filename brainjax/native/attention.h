@@ -114,7 +114,8 @@ inline void Forward(const Problem& p, const float* q, const float* k, const floa
     const int64_t head = i / blocks, first = i % blocks * kQueries, count = std::min(kQueries, p.queries - first);
     const int64_t of_keys = head / p.heads * p.keys * step + head % p.heads * p.width;
     const int64_t of_queries = (head / p.heads * p.queries + first) * step + head % p.heads * p.width;
-    Multiply('N', 'T', count, p.keys, p.width, p.Scale(), q + of_queries, step, k + of_keys, step, 0.0f, scores, row, &failed);
+    Multiply('N', 'T', count, p.keys, p.width, p.Scale(), q + of_queries, step, k + of_keys, step, 0.0f, scores, row,
+             &failed);
     for (int64_t j = 0; j < count; ++j) {
       log_sums[head * p.queries + first + j] = Softmax(scores + j * row, p.keys, row);
     }
@@ -147,8 +148,10 @@ inline void Backward(const Problem& p, const float* q, const float* k, const flo
         SoftmaxGradient(scores + j * row, gradients + j * row, p.keys, row, log_sum);
       }
       Multiply('T', 'N', p.keys, p.width, count, 1.0f, scores, row, g + here, step, before, dv + of_keys, step, &failed);
-      Multiply('N', 'N', count, p.width, p.keys, p.Scale(), gradients, row, k + of_keys, step, 0.0f, dq + here, step, &failed);
-      Multiply('T', 'N', p.keys, p.width, count, p.Scale(), gradients, row, q + here, step, before, dk + of_keys, step, &failed);
+      Multiply('N', 'N', count, p.width, p.keys, p.Scale(), gradients, row, k + of_keys, step, 0.0f, dq + here, step,
+               &failed);
+      Multiply('T', 'N', p.keys, p.width, count, p.Scale(), gradients, row, q + here, step, before, dk + of_keys, step,
+               &failed);
     }
   }
   if (failed) throw std::runtime_error("oneDNN refuses a matrix product");

@@ -106,7 +106,8 @@ struct Coefficients {
 
 // Turns the square of T::in that begins at (y, x) of one slice, 0 beyond it, into one row of coefficients.
 template <class T>
-BRAINJAX_CLONES void Read(const float* slice, Slices shape, int64_t y, int64_t x, Coefficients to, int64_t row, float* spare) {
+BRAINJAX_CLONES void Read(const float* slice, Slices shape, int64_t y, int64_t x, Coefficients to, int64_t row,
+                          float* spare) {
   constexpr int64_t n = T::in;
   const int64_t channels = shape.channels;
   const float* from = slice + (y * shape.width + x) * channels;

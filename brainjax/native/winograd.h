@@ -4,8 +4,8 @@
 // needs 6 x 6 inputs. Both the tile and the kernel are turned into 6 x 6 coefficients; those are multiplied one by one
 // and summed over the channels, which is a matrix product of [tiles channels] by [channels features] for each of the
 // 36; and what comes out is turned back. The gradients are the same three steps in another order. The points of the
-// interpolation are 0, 1, -1, 1/2 and -2, which loses least to rounding (Barabasz et al. 2020, arXiv:1803.10986): an
-// error of some 1e-5 of the result's spread, where the plain sum has 1e-6.
+// interpolation are 0, 1, -1, 1/2 and -2, after Barabasz et al. 2020 (arXiv:1803.10986): a third of the rounding error of
+// the usual 0, 1, -1, 2 and -2, some 1e-5 of the result's spread, where the plain sum has 1e-6.
 //
 // A volume's third axis, the first of three, is summed as it stands: the coefficients of each slice are computed once
 // and multiplied by each of the taps along that axis. Images of a batch are the slices of a volume with a single tap.
@@ -27,12 +27,12 @@ namespace winograd {
 
 // Bytes of coefficients: those of a kernel that each thread may sum for itself; those in work, of one thread and of all.
 constexpr int64_t kOwnKernelBytes = 8 << 20, kOwnBytes = 4 << 20, kTeamBytes = 24 << 20;
-constexpr int64_t kFewestChannels = 32, kFewestTiles = 32;
+constexpr int64_t kFewestTiles = 32;
 
 struct Problem {
   int64_t batch, depth, out_depth;  // slices of one volume; a batch of images is one volume
   Slices in, out;
-  int64_t taps;                    // along the depth
+  int64_t taps;                     // along the depth
   int64_t low_depth, low_y, low_x;  // zeros before the first
 
   int64_t TilesX() const { return (out.width + kTile - 1) / kTile; }
@@ -41,8 +41,7 @@ struct Problem {
   // Whether it pays: channels fill the registers, most of the tiles' area is wanted, and they outnumber the kernel's own
   // transforms.
   bool Pays() const {
-    return in.channels % kLanes == 0 && out.channels % kLanes == 0 && in.channels + out.channels >= kFewestChannels &&
-           batch * out_depth * Tiles() >= kFewestTiles &&
+    return in.channels % kLanes == 0 && out.channels % kLanes == 0 && batch * out_depth * Tiles() >= kFewestTiles &&
            2 * out.height * out.width >= Tiles() * kTile * kTile;
   }
 };
@@ -67,7 +66,7 @@ struct Plan {
   bool together;
   int64_t slices, tiles, spare_size;
 
-  explicit Plan(const Problem& problem)
+  Plan(const Problem& problem, int threads)
       : p(problem),
         channels(p.in.channels),
         features(p.out.channels),
@@ -76,7 +75,8 @@ struct Plan {
         together(taps_size * int64_t{sizeof(float)} > kOwnKernelBytes),
         spare_size(kCoefficients * std::max(channels, features)) {
     const int64_t bytes = kCoefficients * (channels + features) * sizeof(float), halo = p.taps - 1;
-    const int64_t rows = std::max<int64_t>((together ? kTeamBytes : kOwnBytes) / bytes, 1);
+    const int64_t all = p.batch * p.out_depth * p.Tiles(), share = together ? all : (all + threads - 1) / threads;
+    const int64_t rows = std::clamp<int64_t>((together ? kTeamBytes : kOwnBytes) / bytes, 1, share);
     slices = std::min<int64_t>(p.out_depth, p.taps == 1 ? 1 : 16);
     tiles = std::min(p.Tiles(), std::max<int64_t>(rows / (slices + halo), 1));
     if (tiles == p.Tiles()) slices = std::clamp<int64_t>(rows / tiles - halo, 1, p.out_depth);
@@ -120,9 +120,9 @@ inline void ReadInput(const Problem& p, const Team& team, const float* x, int64_
 // y = x convolved with `kernel` [taps 3 3 C F]; or, `transposed`, with its taps reversed and C and F exchanged, which
 // gives the gradient of an input.
 inline void Forward(const Problem& p, const float* x, const float* kernel, bool transposed, float* y) {
-  const Plan plan(p);
-  const int64_t channels = plan.channels, features = plan.features, size = plan.size, across = p.TilesX();
   const int threads = omp_get_max_threads();
+  const Plan plan(p, threads);
+  const int64_t channels = plan.channels, features = plan.features, size = plan.size, across = p.TilesX();
   Scratch scratch(plan.taps_size + (plan.together ? 1 : threads) * plan.PerTeam() + threads * plan.spare_size + 16);
   float* const weights = scratch.Take(plan.taps_size);
   float* const work = scratch.Take((plan.together ? 1 : threads) * plan.PerTeam());
@@ -168,9 +168,9 @@ inline void Forward(const Problem& p, const float* x, const float* kernel, bool 
 
 // The gradient of the kernel [taps 3 3 C F], of the input x and the gradient g of the output.
 inline void KernelGradient(const Problem& p, const float* x, const float* g, float* kernel) {
-  const Plan plan(p);
-  const int64_t channels = plan.channels, features = plan.features, size = plan.size, across = p.TilesX();
   const int threads = omp_get_max_threads();
+  const Plan plan(p, threads);
+  const int64_t channels = plan.channels, features = plan.features, size = plan.size, across = p.TilesX();
   const int64_t teams = plan.together ? 1 : threads;
   Scratch scratch(teams * (plan.taps_size + plan.PerTeam()) + threads * plan.spare_size + 16);
   float* const sums = scratch.Take(teams * plan.taps_size);
@@ -210,7 +210,9 @@ inline void KernelGradient(const Problem& p, const float* x, const float* g, flo
     const int64_t blocks = p.taps * size / kLanes;
     for (int64_t i = all.First(blocks); i < all.Last(blocks); ++i) {
       const int64_t tap = i * kLanes / size, at = i * kLanes % size, first = tap * kCoefficients * size + at;
-      for (int64_t other = 1; other < std::min<int64_t>(teams, count); ++other) Add(sums + other * plan.taps_size + first, size, sums + first);
+      for (int64_t other = 1; other < std::min<int64_t>(teams, count); ++other) {
+        Add(sums + other * plan.taps_size + first, size, sums + first);
+      }
       WriteTaps(sums + first, size, kernel + tap * 9 * size + at);
     }
   }
