@@ -50,6 +50,10 @@ def _kernel_gradient_xla(x, g, size, strides, padding, dilation):
     )[0]
 
 
+def _can_onednn(x, kernel, padding=()):
+    return calls.can(x, kernel, padding=padding) and native.ready()
+
+
 def _choose(name, onednn, *arrays, **how):
     """Calls the function of that name: on CPU oneDNN's or `conv_cpu`'s, elsewhere XLA's."""
     cpu, xla = getattr(calls if onednn else conv_cpu, name), globals()[f"_{name}_xla"]
@@ -133,13 +137,13 @@ def conv(
     if all(k == 1 for k in size) and not any(sum(p) for p in padding):
         # A pointwise convolution is a matmul; a strided one reads only the positions it keeps.
         x = x[(slice(None), *(slice(None, None, s) for s in strides))]
-        if calls.can(x, kernel, padding=padding) and native.ready():
+        if _can_onednn(x, kernel, padding):
             one = (1,) * rank
             return _conv(x, kernel, one, padding, one, True)
         return jnp.dot(x, kernel.reshape(kernel.shape[-2:]))
     how = {"strides": strides, "padding": padding, "dilation": dilation}
     out = calls.out_size(x.shape[1:-1], size, **how)
-    if calls.can(x, kernel, padding=padding) and min(out) > 0 and native.ready():
+    if min(out) > 0 and _can_onednn(x, kernel, padding):
         return _conv(x, kernel, strides, padding, dilation, True)
     if math.prod(out[-2:]) <= math.prod(size[-2:]):
         # XLA:CPU swaps image and kernel once the kernel is the larger, and then runs at 2 GF/s.
@@ -298,8 +302,7 @@ class DepthwiseConv(nn.Module):
             padding = ((padding, padding),) * rank
         padding = explicit_padding(padding, x.shape[1:-1], size, strides, (1,) * rank)
         x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
-        onednn = calls.can(x, kernel, padding=padding) and native.ready()
-        on_cpu = _depthwise_onednn if onednn else depthwise
+        on_cpu = _depthwise_onednn if _can_onednn(x, kernel, padding) else depthwise
         arguments = {"strides": strides, "padding": padding}
         return lax.platform_dependent(
             x,
@@ -379,6 +382,6 @@ class UpConv(nn.Module):
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
         x, kernel, bias = (a.astype(self.dtype) for a in (x, kernel, bias))
         on_cpu = functools.partial(conv_cpu.by_slabs, _up, factor=factor[0])
-        if calls.can(x, kernel, padding=((0, 0),)) and native.ready():
+        if _can_onednn(x, kernel):
             on_cpu = _up_onednn
         return lax.platform_dependent(x, kernel, bias, cpu=on_cpu, default=_up)

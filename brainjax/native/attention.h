@@ -12,10 +12,9 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
-#include <stdexcept>
 
-#include "oneapi/dnnl/dnnl.h"
 #include "lanes.h"
+#include "product.h"
 #include "scratch.h"
 
 namespace attention {
@@ -94,34 +93,28 @@ BRAINJAX_CLONES void SoftmaxGradient(float* scores, float* gradients, int64_t co
   }
 }
 
-inline void Multiply(char a_as, char b_as, int64_t rows, int64_t columns, int64_t inner, float scale, const float* a,
-                     int64_t a_step, const float* b, int64_t b_step, float before, float* to, int64_t step, bool* failed) {
-  const dnnl_status_t status =
-      dnnl_sgemm(a_as, b_as, rows, columns, inner, scale, a, a_step, b, b_step, before, to, step);
-  if (status != dnnl_success) *failed = true;
-}
-
 // y = softmax(q k^T / sqrt(width)) v, and the logarithms of the softmaxes' sums [batch heads queries].
 inline void Forward(const Problem& p, const float* q, const float* k, const float* v, float* y, float* log_sums) {
   const int64_t step = p.Step(), row = p.Row(), blocks = (p.queries + kQueries - 1) / kQueries;
   const int threads = omp_get_max_threads();
   Scratch scratch(threads * kQueries * row + 16);
   float* const all = scratch.Take(threads * kQueries * row);
-  bool failed = false;
+  Products products;
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (int64_t i = 0; i < p.batch * p.heads * blocks; ++i) {
     float* const scores = all + omp_get_thread_num() * kQueries * row;
     const int64_t head = i / blocks, first = i % blocks * kQueries, count = std::min(kQueries, p.queries - first);
     const int64_t of_keys = head / p.heads * p.keys * step + head % p.heads * p.width;
     const int64_t of_queries = (head / p.heads * p.queries + first) * step + head % p.heads * p.width;
-    Multiply('N', 'T', count, p.keys, p.width, p.Scale(), q + of_queries, step, k + of_keys, step, 0.0f, scores, row,
-             &failed);
+    products.Multiply(count, p.keys, p.width, p.Scale(), {q + of_queries, step, 'N'}, {k + of_keys, step, 'T'},
+                      0.0f, scores, row);
     for (int64_t j = 0; j < count; ++j) {
       log_sums[head * p.queries + first + j] = Softmax(scores + j * row, p.keys, row);
     }
-    Multiply('N', 'N', count, p.width, p.keys, 1.0f, scores, row, v + of_keys, step, 0.0f, y + of_queries, step, &failed);
+    products.Multiply(count, p.width, p.keys, 1.0f, {scores, row, 'N'}, {v + of_keys, step, 'N'},
+                      0.0f, y + of_queries, step);
   }
-  if (failed) throw std::runtime_error("oneDNN refuses a matrix product");
+  products.Check();
 }
 
 // The gradients of q, k and v, of the result's gradient g and the sums that `Forward` has found.
@@ -131,7 +124,7 @@ inline void Backward(const Problem& p, const float* q, const float* k, const flo
   const int threads = omp_get_max_threads();
   Scratch scratch(2 * threads * kQueries * row + 16);
   float* const all = scratch.Take(2 * threads * kQueries * row);
-  bool failed = false;
+  Products products;
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (int64_t head = 0; head < p.batch * p.heads; ++head) {
     float* const scores = all + 2 * omp_get_thread_num() * kQueries * row;
@@ -141,20 +134,23 @@ inline void Backward(const Problem& p, const float* q, const float* k, const flo
       const int64_t count = std::min(kQueries, p.queries - first);
       const int64_t here = (head / p.heads * p.queries + first) * step + head % p.heads * p.width;
       const float before = first ? 1.0f : 0.0f;
-      Multiply('N', 'T', count, p.keys, p.width, p.Scale(), q + here, step, k + of_keys, step, 0.0f, scores, row, &failed);
-      Multiply('N', 'T', count, p.keys, p.width, 1.0f, g + here, step, v + of_keys, step, 0.0f, gradients, row, &failed);
+      products.Multiply(count, p.keys, p.width, p.Scale(), {q + here, step, 'N'}, {k + of_keys, step, 'T'},
+                        0.0f, scores, row);
+      products.Multiply(count, p.keys, p.width, 1.0f, {g + here, step, 'N'}, {v + of_keys, step, 'T'},
+                        0.0f, gradients, row);
       for (int64_t j = 0; j < count; ++j) {
         const float log_sum = log_sums[head * p.queries + first + j];
         SoftmaxGradient(scores + j * row, gradients + j * row, p.keys, row, log_sum);
       }
-      Multiply('T', 'N', p.keys, p.width, count, 1.0f, scores, row, g + here, step, before, dv + of_keys, step, &failed);
-      Multiply('N', 'N', count, p.width, p.keys, p.Scale(), gradients, row, k + of_keys, step, 0.0f, dq + here, step,
-               &failed);
-      Multiply('T', 'N', p.keys, p.width, count, p.Scale(), gradients, row, q + here, step, before, dk + of_keys, step,
-               &failed);
+      products.Multiply(p.keys, p.width, count, 1.0f, {scores, row, 'T'}, {g + here, step, 'N'},
+                        before, dv + of_keys, step);
+      products.Multiply(count, p.width, p.keys, p.Scale(), {gradients, row, 'N'}, {k + of_keys, step, 'N'},
+                        0.0f, dq + here, step);
+      products.Multiply(p.keys, p.width, count, p.Scale(), {gradients, row, 'T'}, {q + here, step, 'N'},
+                        before, dk + of_keys, step);
     }
   }
-  if (failed) throw std::runtime_error("oneDNN refuses a matrix product");
+  products.Check();
 }
 
 }  // namespace attention

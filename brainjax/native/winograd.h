@@ -17,9 +17,8 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <stdexcept>
 
-#include "oneapi/dnnl/dnnl.h"
+#include "product.h"
 #include "scratch.h"
 #include "transforms.h"
 
@@ -65,15 +64,17 @@ struct Plan {
   int64_t channels, features, size, taps_size;  // of a tap's matrix, and of all coefficients of the kernel
   bool together;
   int64_t slices, tiles, spare_size;
+  int threads;
 
-  Plan(const Problem& problem, int threads)
+  explicit Plan(const Problem& problem)
       : p(problem),
         channels(p.in.channels),
         features(p.out.channels),
         size(channels * features),
         taps_size(p.taps * kCoefficients * size),
         together(taps_size * int64_t{sizeof(float)} > kOwnKernelBytes),
-        spare_size(kCoefficients * std::max(channels, features)) {
+        spare_size(kCoefficients * std::max(channels, features)),
+        threads(omp_get_max_threads()) {
     const int64_t bytes = kCoefficients * (channels + features) * sizeof(float), halo = p.taps - 1;
     const int64_t all = p.batch * p.out_depth * p.Tiles(), share = together ? all : (all + threads - 1) / threads;
     const int64_t rows = std::clamp<int64_t>((together ? kTeamBytes : kOwnBytes) / bytes, 1, share);
@@ -84,20 +85,35 @@ struct Plan {
   int64_t InRows() const { return (slices + p.taps - 1) * tiles; }
   int64_t OutRows() const { return slices * tiles; }
   int64_t PerTeam() const { return kCoefficients * (InRows() * channels + OutRows() * features) + 32; }
+  int64_t Teams() const { return together ? 1 : threads; }
+  int64_t WorkSize() const { return Teams() * PerTeam() + threads * spare_size; }
 
   // Calls `work(volume, first_slice, slices, first_tile, tiles)` for this thread's slabs, or with the team for all.
   template <class Work>
-  void ForSlabs(int thread, int threads, Work work) const {
+  void ForSlabs(const Team& all, Work work) const {
     int64_t turn = 0;
     for (int64_t b = 0; b < p.batch; ++b) {
       for (int64_t d = 0; d < p.out_depth; d += slices) {
         for (int64_t t = 0; t < p.Tiles(); t += tiles) {
-          if (!together && turn++ % threads != thread) continue;
+          if (!together && turn++ % all.size != all.rank) continue;
           work(b, d, std::min(slices, p.out_depth - d), t, std::min(tiles, p.Tiles() - t));
         }
       }
     }
   }
+};
+
+// A thread's part in a plan: among all and in its team, the team's memory, which is of plan.WorkSize(), and its own.
+struct Place {
+  Team all, team;
+  float *in, *out, *spare;
+
+  Place(const Plan& plan, float* work)
+      : all{omp_get_thread_num(), omp_get_num_threads()},
+        team(plan.together ? all : Team{0, 1}),
+        in(work + (plan.together ? 0 : all.rank * plan.PerTeam())),
+        out(in + kCoefficients * plan.InRows() * plan.channels),
+        spare(work + plan.Teams() * plan.PerTeam() + all.rank * plan.spare_size) {}
 };
 
 // The coefficients of a slab's inputs, the slices before and after it that its taps reach included.
@@ -120,87 +136,73 @@ inline void ReadInput(const Problem& p, const Team& team, const float* x, int64_
 // y = x convolved with `kernel` [taps 3 3 C F]; or, `transposed`, with its taps reversed and C and F exchanged, which
 // gives the gradient of an input.
 inline void Forward(const Problem& p, const float* x, const float* kernel, bool transposed, float* y) {
-  const int threads = omp_get_max_threads();
-  const Plan plan(p, threads);
+  const Plan plan(p);
   const int64_t channels = plan.channels, features = plan.features, size = plan.size, across = p.TilesX();
-  Scratch scratch(plan.taps_size + (plan.together ? 1 : threads) * plan.PerTeam() + threads * plan.spare_size + 16);
+  Scratch scratch(plan.taps_size + plan.WorkSize() + 16);
   float* const weights = scratch.Take(plan.taps_size);
-  float* const work = scratch.Take((plan.together ? 1 : threads) * plan.PerTeam());
-  float* const spares = scratch.Take(threads * plan.spare_size);
-  bool failed = false;
-#pragma omp parallel num_threads(threads)
+  float* const work = scratch.Take(plan.WorkSize());
+  Products products;
+#pragma omp parallel num_threads(plan.threads)
   {
-    const int thread = omp_get_thread_num(), count = omp_get_num_threads();
-    const Team all{thread, count}, team = plan.together ? all : Team{0, 1};
-    float* const spare = spares + thread * plan.spare_size;
-    float* const in = work + (plan.together ? 0 : thread * plan.PerTeam());
-    float* const out = in + kCoefficients * plan.InRows() * channels;
+    const Place here(plan, work);
+    const Team &all = here.all, &team = here.team;
     const int64_t blocks = p.taps * size / kLanes;
     for (int64_t i = all.First(blocks); i < all.Last(blocks); ++i) {
       const int64_t tap = i * kLanes / size, at = i * kLanes % size, from = transposed ? p.taps - 1 - tap : tap;
       ReadTaps(kernel + from * 9 * size + at, size, transposed, weights + tap * kCoefficients * size + at);
     }
     all.Wait();
-    plan.ForSlabs(thread, count, [&](int64_t b, int64_t d, int64_t slices, int64_t tile, int64_t tiles) {
-      const Coefficients read{in, (slices + p.taps - 1) * tiles, channels}, found{out, slices * tiles, features};
-      ReadInput(p, team, x, b, d, tile, tiles, read, spare);
+    plan.ForSlabs(all, [&](int64_t b, int64_t d, int64_t slices, int64_t tile, int64_t tiles) {
+      const Coefficients read{here.in, (slices + p.taps - 1) * tiles, channels}, found{here.out, slices * tiles, features};
+      ReadInput(p, team, x, b, d, tile, tiles, read, here.spare);
       team.Wait();
       for (int64_t i = team.First(kCoefficients); i < team.Last(kCoefficients); ++i) {
         for (int64_t tap = 0; tap < p.taps; ++tap) {
-          const dnnl_status_t status =
-              dnnl_sgemm('N', transposed ? 'T' : 'N', found.rows, features, channels, 1.0f,
-                         read.Matrix(i) + tap * tiles * channels, channels, weights + (tap * kCoefficients + i) * size,
-                         transposed ? channels : features, tap ? 1.0f : 0.0f, found.Matrix(i), features);
-          if (status != dnnl_success) failed = true;
+          const float* const taps = weights + (tap * kCoefficients + i) * size;
+          products.Multiply(found.rows, features, channels, 1.0f, {read.Matrix(i) + tap * tiles * channels, channels, 'N'},
+                            {taps, transposed ? channels : features, transposed ? 'T' : 'N'}, tap ? 1.0f : 0.0f,
+                            found.Matrix(i), features);
         }
       }
       team.Wait();
       for (int64_t row = team.First(found.rows); row < team.Last(found.rows); ++row) {
         const int64_t t = tile + row % tiles;
         float* const slice = y + (b * p.out_depth + d + row / tiles) * p.out.Size();
-        Write(found, row, slice, p.out, t / across * kTile, t % across * kTile, spare);
+        Write(found, row, slice, p.out, t / across * kTile, t % across * kTile, here.spare);
       }
       team.Wait();
     });
   }
-  if (failed) throw std::runtime_error("oneDNN refuses a matrix product");
+  products.Check();
 }
 
 // The gradient of the kernel [taps 3 3 C F], of the input x and the gradient g of the output.
 inline void KernelGradient(const Problem& p, const float* x, const float* g, float* kernel) {
-  const int threads = omp_get_max_threads();
-  const Plan plan(p, threads);
+  const Plan plan(p);
   const int64_t channels = plan.channels, features = plan.features, size = plan.size, across = p.TilesX();
-  const int64_t teams = plan.together ? 1 : threads;
-  Scratch scratch(teams * (plan.taps_size + plan.PerTeam()) + threads * plan.spare_size + 16);
-  float* const sums = scratch.Take(teams * plan.taps_size);
-  float* const work = scratch.Take(teams * plan.PerTeam());
-  float* const spares = scratch.Take(threads * plan.spare_size);
-  bool failed = false;
-#pragma omp parallel num_threads(threads)
+  Scratch scratch(plan.Teams() * plan.taps_size + plan.WorkSize() + 16);
+  float* const sums = scratch.Take(plan.Teams() * plan.taps_size);
+  float* const work = scratch.Take(plan.WorkSize());
+  Products products;
+#pragma omp parallel num_threads(plan.threads)
   {
-    const int thread = omp_get_thread_num(), count = omp_get_num_threads();
-    const Team all{thread, count}, team = plan.together ? all : Team{0, 1};
-    float* const spare = spares + thread * plan.spare_size;
-    float* const mine = sums + (plan.together ? 0 : thread * plan.taps_size);
-    float* const in = work + (plan.together ? 0 : thread * plan.PerTeam());
-    float* const out = in + kCoefficients * plan.InRows() * channels;
+    const Place here(plan, work);
+    const Team &all = here.all, &team = here.team;
+    float* const mine = sums + (plan.together ? 0 : all.rank * plan.taps_size);
     float before = 0.0f;
-    plan.ForSlabs(thread, count, [&](int64_t b, int64_t d, int64_t slices, int64_t tile, int64_t tiles) {
-      const Coefficients read{in, (slices + p.taps - 1) * tiles, channels}, given{out, slices * tiles, features};
-      ReadInput(p, team, x, b, d, tile, tiles, read, spare);
+    plan.ForSlabs(all, [&](int64_t b, int64_t d, int64_t slices, int64_t tile, int64_t tiles) {
+      const Coefficients read{here.in, (slices + p.taps - 1) * tiles, channels}, given{here.out, slices * tiles, features};
+      ReadInput(p, team, x, b, d, tile, tiles, read, here.spare);
       for (int64_t row = team.First(given.rows); row < team.Last(given.rows); ++row) {
         const int64_t t = tile + row % tiles;
         const float* const slice = g + (b * p.out_depth + d + row / tiles) * p.out.Size();
-        Read<A>(slice, p.out, t / across * kTile, t % across * kTile, given, row, spare);
+        Read<A>(slice, p.out, t / across * kTile, t % across * kTile, given, row, here.spare);
       }
       team.Wait();
       for (int64_t i = team.First(p.taps * kCoefficients); i < team.Last(p.taps * kCoefficients); ++i) {
         const int64_t tap = i / kCoefficients, at = i % kCoefficients;
-        const dnnl_status_t status =
-            dnnl_sgemm('T', 'N', channels, features, given.rows, 1.0f, read.Matrix(at) + tap * tiles * channels, channels,
-                       given.Matrix(at), features, before, mine + i * size, features);
-        if (status != dnnl_success) failed = true;
+        products.Multiply(channels, features, given.rows, 1.0f, {read.Matrix(at) + tap * tiles * channels, channels, 'T'},
+                          {given.Matrix(at), features, 'N'}, before, mine + i * size, features);
       }
       before = 1.0f;
       team.Wait();
@@ -210,13 +212,13 @@ inline void KernelGradient(const Problem& p, const float* x, const float* g, flo
     const int64_t blocks = p.taps * size / kLanes;
     for (int64_t i = all.First(blocks); i < all.Last(blocks); ++i) {
       const int64_t tap = i * kLanes / size, at = i * kLanes % size, first = tap * kCoefficients * size + at;
-      for (int64_t other = 1; other < std::min<int64_t>(teams, count); ++other) {
+      for (int64_t other = 1; other < std::min(plan.Teams(), all.size); ++other) {
         Add(sums + other * plan.taps_size + first, size, sums + first);
       }
       WriteTaps(sums + first, size, kernel + tap * 9 * size + at);
     }
   }
-  if (failed) throw std::runtime_error("oneDNN refuses a matrix product");
+  products.Check();
 }
 
 }  // namespace winograd
