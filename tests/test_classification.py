@@ -7,16 +7,19 @@ import numpy as np
 import pytest
 from tiny import make_class_config, make_labelled
 
+from brainjax.config import to_dict
 from brainjax.data import feeds
 from brainjax.data.order import Order
 from brainjax.data.source import Source
 from brainjax.datasets import splits
-from brainjax.infer import Classifier
+from brainjax.infer import Classifier, Inference, Segmenter, release
 from brainjax.infer.calibrate import calibrated
 from brainjax.infer.evaluate import evaluate
 from brainjax.preprocess import normalize
+from brainjax.report import label_report
 from brainjax.train.loop import Trainer
 from brainjax.train.recipe import make_recipe
+from brainjax.train.restore import open_ensemble
 from brainjax.train.step import mix
 from brainjax.types import CheckpointError, ConfigError, DataError
 
@@ -173,6 +176,32 @@ def test_temperature_changes_certainty_and_not_the_classes(whole):
     np.testing.assert_allclose(after.sum(1), 1, rtol=1e-5)
 
 
+def test_members_of_an_ensemble_keep_their_temperatures(whole, images, tmp_path):
+    config = to_dict(CONFIG)
+    facts = {**release.facts_of(images), "parameters": whole.parameters, "trained_on": []}
+    rows, members = whole.split.val, []
+    for name, factor, temperature in (("a", 1.0, 1.0), ("b", 3.0, 2.5)):
+        own = {**config, "infer": {**config["infer"], "temperature": temperature}}
+        weights = jax.tree.map(lambda x, f=factor: f * x, whole.averaged)
+        release.save(tmp_path / name, release.Release(own, facts, weights))
+        members.append(Classifier.load(tmp_path / name))
+    source = members[0].source(images)
+    each = [m.predictor.probabilities(m.variables, source, rows) for m in members]
+    both = open_ensemble([tmp_path / "a", tmp_path / "b"])
+    found = both.predictor.probabilities(both.variables, source, rows)
+    np.testing.assert_allclose(found, (each[0] + each[1]) / 2, atol=1e-6)
+    assert np.abs(each[0] - each[1]).max() > 0.01
+    answers = label_report.Answers(both.predictor, both.variables, source, rows, found)
+    label_report.scores(tmp_path, answers)
+    for name in ("reliability", "gradcam"):
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    release.save(
+        tmp_path / "c", release.Release(config, {**facts, "classes": ["x", "y", "z"]}, weights)
+    )
+    with pytest.raises(CheckpointError, match="facts.classes"):
+        open_ensemble([tmp_path / "a", tmp_path / "c"])
+
+
 @pytest.mark.parametrize("alpha", [0.01, 0.4, 5.0])
 def test_mixup_blends_an_example_with_the_next_and_its_target_alike(alpha):
     keys = jax.random.split(jax.random.key(0), 63)
@@ -190,13 +219,12 @@ def test_mixup_blends_an_example_with_the_next_and_its_target_alike(alpha):
 
 
 def test_temperature_must_be_above_zero():
-    with pytest.raises(ConfigError, match="above 0"):
-        make_recipe(make_class_config(infer={"temperature": 0.0}))
+    for temperature in (0.0, (1.0, -1.0)):
+        with pytest.raises(ConfigError, match="above 0"):
+            Inference(temperature=temperature)
 
 
 def classifier(whole):
-    from brainjax.config import to_dict
-
     config = to_dict(CONFIG)
     config["data"]["size"] = 32
     facts = {"task": "classification", "channels": ["grey"], "classes": ["across", "down", "none"]}
@@ -223,9 +251,6 @@ def test_what_is_no_picture_is_refused(whole, picture):
 
 
 def test_a_model_is_opened_for_its_own_task(whole, tmp_path):
-    from brainjax.config import to_dict
-    from brainjax.infer import Segmenter, release
-
     facts = {"task": "classification", "channels": ["grey"], "classes": ["a", "b", "c"]}
     release.save(tmp_path, release.Release(to_dict(CONFIG), facts, whole.averaged))
     with pytest.raises(CheckpointError, match="Classifier"):
@@ -234,9 +259,6 @@ def test_a_model_is_opened_for_its_own_task(whole, tmp_path):
 
 
 def test_a_run_may_begin_with_the_weights_of_another_set_of_classes(whole, images, tmp_path):
-    from brainjax.config import to_dict
-    from brainjax.infer import release
-
     facts = {"task": "classification", "trained_on": []}
     facts |= {"channels": ["grey"], "classes": list(images.info.classes)}
     release.save(tmp_path / "model", release.Release(to_dict(CONFIG), facts, whole.averaged))
@@ -256,9 +278,6 @@ def test_a_run_may_begin_with_the_weights_of_another_set_of_classes(whole, image
 
 
 def test_a_run_cannot_begin_with_weights_that_saw_its_test_images(whole, images, tmp_path):
-    from brainjax.config import to_dict
-    from brainjax.infer import release
-
     facts = {"task": "classification", "trained_on": whole.trained_on}
     facts |= {"channels": ["grey"], "classes": list(images.info.classes)}
     release.save(tmp_path / "model", release.Release(to_dict(CONFIG), facts, whole.averaged))

@@ -72,6 +72,19 @@ def test_the_class_asked_for_decides():
         np.testing.assert_array_equal(grad_cam(Corner(), RIGGED, image, index)[0], maps[0])
 
 
+def test_an_ensemble_s_map_is_the_mean_of_its_members():
+    """One member sees the first light alone, the other both, the second brighter."""
+    image = np.zeros((1, SIZE, SIZE, 2), np.float32)
+    image[0, :8, :8, 0], image[0, 24:, 24:, 1] = 2, 1
+    sees_both = {"params": {"head": {"out": {**RIGGED["params"]["head"]["out"]}}}}
+    sees_both["params"]["head"]["out"]["kernel"] = np.array([[1.0, 0, 0], [4.0, 0, 0]], np.float32)
+    each = [np.asarray(grad_cam(Corner(), one, image, 0)) for one in (RIGGED, sees_both)]
+    mean = (each[0] + each[1]) / 2
+    found = np.asarray(grad_cam(Corner(), (RIGGED, sees_both), image, 0))
+    np.testing.assert_allclose(found, mean / mean.max(), atol=1e-6)
+    assert found.max() == 1 and 0.1 < found[0, 28, 28] < 1
+
+
 def test_without_gradient_or_evidence_the_map_is_zero_not_nan():
     image = np.random.default_rng(0).normal(size=(2, SIZE, SIZE, 2)).astype(np.float32)
     dead = jax.tree.map(np.zeros_like, RIGGED)

@@ -30,7 +30,7 @@ def grad_cam(
     Args:
         model: a classifier that ends in a `Head`: VGG, ResNet, MobileNetV2, EfficientNet. Its fields hold tuples, not
             lists, as a config gives them.
-        variables: the model's.
+        variables: the model's; a tuple of several is an ensemble, whose map is the mean of its members'.
         image: [B *spatial C] as the network sees it, normalised.
         class_index: the class to explain, an int or [B] of them in 0 .. K - 1; None for each image's predicted one.
 
@@ -43,11 +43,12 @@ def grad_cam(
         ValueError: a class that the model does not have.
     """
     index = None if class_index is None else np.broadcast_to(class_index, len(image))
-    heat, logits = _grad_cam(model, variables, image, index)
-    classes = logits.shape[-1]
+    members = variables if isinstance(variables, tuple) else (variables,)
+    each = [_grad_cam(model, member, image, index) for member in members]
+    classes = each[0][1].shape[-1]
     if index is not None and ((index < 0) | (index >= classes)).any():
         raise ValueError(f"class_index must be 0 to {classes - 1}, got {class_index}")
-    return heat
+    return _to_one(sum(heat for heat, _ in each))
 
 
 @functools.partial(jax.jit, static_argnames="model")
@@ -62,11 +63,15 @@ def _grad_cam(
     (slope,) = pull(chosen)  # [B *space D]
     weight = slope.mean(range(1, slope.ndim - 1), keepdims=True)
     evidence = nn.relu((weight * features).sum(-1, keepdims=True))  # [B *space 1]
-    heat = resize(evidence, image.shape[1:-1])[..., 0]
+    return _to_one(resize(evidence, image.shape[1:-1])[..., 0]), logits
+
+
+def _to_one(heat: jax.Array) -> jax.Array:
+    """Maps [B *spatial] from 0 on, each divided by its largest value."""
     top = heat.max(range(1, heat.ndim), keepdims=True)
     least = jnp.finfo(jnp.float32).tiny  # devices differ in what they make of smaller numbers
     heat = jnp.where(top < least, 0.0, heat / jnp.maximum(top, least))
-    return jnp.minimum(heat, 1.0), logits  # x / x is not quite 1 where 1 / x is multiplied
+    return jnp.minimum(heat, 1.0)  # x / x is not quite 1 where 1 / x is multiplied
 
 
 def _before_head(

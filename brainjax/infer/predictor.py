@@ -35,7 +35,8 @@ class Inference:
         empty: worth of a metric where prediction and truth are both empty: 'one', 'zero' or 'skip'.
         lesions: of volumes, also score every lesion by itself (see `brainjax.metrics.lesion`).
         temperature: of a classifier's softmax (Guo et al. 2017, arXiv:1706.04599): above 1 its probabilities are
-            less certain, the order of the classes stays. Training sets it where there is validation data.
+            less certain, the order of the classes stays. Training sets it where there is validation data. An ensemble
+            has one for each member.
         min_voxels, min_fraction, keep_largest, connectivity, fill: 3D clean-up of a patient's stacked
             slices, see `brainjax.infer.postprocess.Postprocess`; scores are given with and without it.
     """
@@ -48,7 +49,7 @@ class Inference:
     threshold: float = 0.5
     empty: str = "one"
     lesions: bool = False
-    temperature: float = 1.0
+    temperature: float | tuple[float, ...] = 1.0
     min_voxels: int = 0
     min_fraction: float = 0.0
     keep_largest: bool = False
@@ -79,7 +80,7 @@ class Inference:
             raise ConfigError(
                 f"--config.infer.threshold must be between 0 and 1, got {self.threshold}"
             )
-        if not self.temperature > 0:
+        if not np.all(np.asarray(self.temperature) > 0):
             raise ConfigError(
                 f"--config.infer.temperature must be above 0, got {self.temperature}; use 1.0 for none"
             )
@@ -120,12 +121,15 @@ class Predictor:
 
     def on_batch(self, variables: Any, raw: dict[str, jax.Array]) -> jax.Array:
         """One raw batch (see `Source`), for use within a compiled program: [B *spatial K], or [B K] of classes."""
-        if not isinstance(variables, tuple):
-            return self._of_one(variables, raw)
-        each = [self._of_one(member, raw) for member in variables]
+        members = variables if isinstance(variables, tuple) else (variables,)
+        temperatures = np.broadcast_to(self.options.temperature, len(members))
+        each = [
+            self._of_one(member, raw, float(temperature))
+            for member, temperature in zip(members, temperatures, strict=True)
+        ]
         return sum(each) / len(each)
 
-    def _of_one(self, variables: Any, raw: dict[str, jax.Array]) -> jax.Array:
+    def _of_one(self, variables: Any, raw: dict[str, jax.Array], temperature: float) -> jax.Array:
         native = raw["image"].shape[1:-1]
         image = prepare(raw, self.input.size)["image"]
 
@@ -134,7 +138,7 @@ class Predictor:
 
         logits = once(image)
         if logits.ndim == 2:
-            return self._classes(logits, once, image)
+            return nn.softmax(self._log_classes(logits, once, image) / temperature)
         total = nn.sigmoid(restore(logits, native))
         flips = self._flips(len(native))
         for axes in flips:
@@ -150,14 +154,13 @@ class Predictor:
             return [(2,)]  # W
         return [tuple(axis + 1 for axis in axes) for axes in mirrors(self.options.mirror)[1:]]
 
-    def _classes(self, logits: jax.Array, once: Any, image: jax.Array) -> jax.Array:
-        """Probabilities [B K] of classes that exclude one another."""
+    def _log_classes(self, logits: jax.Array, once: Any, image: jax.Array) -> jax.Array:
+        """Log-probabilities [B K] of classes that exclude one another, before any temperature."""
         log_p = nn.log_softmax(logits)
         flips = self._flips(image.ndim - 2)
         for axes in flips:
             log_p = jnp.logaddexp(log_p, nn.log_softmax(once(jnp.flip(image, axes))))
-        log_p = log_p - jnp.log(1.0 + len(flips))
-        return nn.softmax(log_p / self.options.temperature)
+        return log_p - jnp.log(1.0 + len(flips))
 
     def warm(self, variables: Any, source: Source) -> None:
         """Compiles what `batches` will use, on the first row."""

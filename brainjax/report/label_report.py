@@ -91,15 +91,18 @@ def pictured(images: np.ndarray, slices: Sequence[int] | None = None) -> np.ndar
     return np.stack([planes.axial(one, z) for one, z in zip(images, chosen, strict=True)])
 
 
-def _curves(p: np.ndarray, labels: np.ndarray, temperature: float) -> Mapping[str, Any]:
-    """Reliability at the temperature at hand, and without one."""
-    if temperature == 1.0:
-        return {"no temperature": calibration.reliability(p, labels)}
-    before = calibration.softmax(np.log(np.maximum(p, classification.FLOOR)) * temperature)
-    return {
-        "before scaling": calibration.reliability(before, labels),
-        f"temperature {temperature:.2f}": calibration.reliability(p, labels),
-    }
+def _curves(
+    p: np.ndarray, labels: np.ndarray, temperature: float | Sequence[float]
+) -> Mapping[str, Any]:
+    """Reliability at the temperature at hand and, unless it is an ensemble's, without one."""
+    each, at_hand = np.atleast_1d(temperature), calibration.reliability(p, labels)
+    if (each == 1.0).all():
+        return {"no temperature": at_hand}
+    found = {f"temperature {', '.join(f'{t:.2f}' for t in each)}": at_hand}
+    if len(each) > 1:
+        return found  # a mean of probabilities cannot be undone
+    before = calibration.softmax(np.log(np.maximum(p, classification.FLOOR)) * each[0])
+    return {"before scaling": calibration.reliability(before, labels), **found}
 
 
 def _rocs(p: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> dict[str, tuple]:

@@ -59,6 +59,8 @@ def open_stored(directory: str | pathlib.Path) -> release.Release:
 def open_ensemble(directories: Sequence[str | pathlib.Path], *, tta: str = "") -> Model:
     """Several models as one, whose probabilities are the mean of theirs: the folds of a cross-validation, say.
 
+    Every classifier keeps the temperature that was fitted for it.
+
     Args:
         directories: of releases or runs of one network and one preprocessing.
         tta: as of `open_model`.
@@ -69,8 +71,7 @@ def open_ensemble(directories: Sequence[str | pathlib.Path], *, tta: str = "") -
     models = [open_model(directory, tta=tta) for directory in directories]
     first = models[0]
     for model, directory in zip(models[1:], directories[1:], strict=True):
-        here, there = ({**_same(m)} for m in (first, model))
-        changed = difference(here, there)
+        changed = difference(_same(first), _same(model))
         if changed:
             raise CheckpointError(
                 f"{directory} is no second {directories[0]}: {'; '.join(changed[:3])}; only models of one network and "
@@ -80,12 +81,15 @@ def open_ensemble(directories: Sequence[str | pathlib.Path], *, tta: str = "") -
         return first
     seen = sorted({name for model in models for name in model.facts["trained_on"]})
     facts = {**first.facts, "trained_on": seen, "members": len(models)}
-    return type(first)(first.config.to_dict(), facts, tuple(m.variables for m in models))
+    config = first.config.to_dict()
+    config["infer"]["temperature"] = tuple(m.predictor.options.temperature for m in models)
+    return type(first)(config, facts, tuple(m.variables for m in models))
 
 
 def _same(model: Model) -> dict[str, Any]:
     """What the members of an ensemble have in common."""
     config = model.config.to_dict()
+    config["infer"].pop("temperature", None)
     facts = {key: model.facts[key] for key in ("channels", "classes")}
     return {**{key: config[key] for key in ("model", "input", "infer")}, "facts": facts}
 
