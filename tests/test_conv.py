@@ -29,7 +29,7 @@ jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_lev
 AXES = {1: "W", 2: "HW", 3: "XYZ"}
 
 
-def reference(x, kernel, strides, padding, dilation):
+def reference(x, kernel, strides, padding, dilation, groups=1):
     rank = kernel.ndim - 2
     axes = AXES[rank]
     strides, dilation = ((n,) * rank if isinstance(n, int) else n for n in (strides, dilation))
@@ -40,6 +40,7 @@ def reference(x, kernel, strides, padding, dilation):
         padding,
         rhs_dilation=dilation,
         dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
+        feature_group_count=groups,
         precision="highest",
     )
 

@@ -1,5 +1,6 @@
 """The native convolutions against `lax.conv_general_dilated`, under every transformation, and their absence."""
 
+import functools
 import itertools
 import json
 import subprocess
@@ -15,7 +16,7 @@ from tiny import ROOT, clean_environment
 
 from brainjax import native
 from brainjax.models import UNet
-from brainjax.models.conv import Conv, Dense, UpConv, conv
+from brainjax.models.conv import Conv, Dense, DepthwiseConv, UpConv, conv
 from brainjax.native import build, calls
 from brainjax.types import ConfigError
 
@@ -98,6 +99,40 @@ def test_winograds_algorithm_loses_little_to_rounding(forced):
         a, b = np.asarray(a, np.float64), np.asarray(b)
         assert np.abs(a - b).max() < 3e-5 * b.std()
         assert np.sqrt(np.mean((a - b) ** 2)) < 5e-6 * b.std()
+
+
+# Image, kernel, stride, padding: what `depthwise.h` does, in one strip or several, and what is left to oneDNN.
+DEPTHWISE = {
+    "three taps": ((2, 9, 8, 32), 3, 1, "SAME"),
+    "five": ((2, 9, 8, 32), 5, 1, "SAME"),
+    "five, odd and cut": ((3, 7, 11, 16), 5, 1, "VALID"),
+    "five, stride 2": ((2, 10, 9, 48), 5, 2, "SAME"),
+    "five, stride 3": ((2, 10, 9, 16), 5, 3, 2),
+    "seven beyond the image": ((2, 4, 5, 16), 7, 1, 6),
+    "seven, strips": ((1, 40, 70, 32), 7, 2, "SAME"),
+    "padding of twice the image": ((1, 3, 2, 16), 5, 1, 7),
+    "odd channels": ((2, 9, 8, 20), 5, 1, "SAME"),
+    "volume": ((1, 6, 7, 5, 16), 5, 1, "SAME"),
+}
+
+
+@pytest.mark.parametrize("case", DEPTHWISE)
+def test_depthwise_convolutions_equal_xla(forced, case):
+    shape, size, strides, padding = DEPTHWISE[case]
+    x, kernel = arrays(shape, (*(size,) * (len(shape) - 2), 1, shape[-1]))
+    module = DepthwiseConv(size, strides, padding)
+    pads = [(padding, padding)] * (len(shape) - 2) if isinstance(padding, int) else padding
+    how = {"strides": strides, "padding": pads, "dilation": 1, "groups": shape[-1]}
+
+    def ours(x, kernel):
+        return module.apply({"params": {"kernel": kernel}}, x)
+
+    assert is_native(ours, x, kernel)
+    found, wanted = (
+        jit(functools.partial(forward_and_gradients, f))(x, kernel)
+        for f in (ours, functools.partial(reference, **how))
+    )
+    assert_close(found, wanted, 1e-5)
 
 
 def test_an_unknown_wish_for_winograds_algorithm_is_named(forced, monkeypatch):

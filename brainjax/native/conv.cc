@@ -14,7 +14,8 @@
 #include "xla/ffi/api/ffi.h"
 
 #if defined(_OPENMP) && defined(__GNUC__) && !defined(__clang__)
-#define BRAINJAX_WINOGRAD 1
+#define BRAINJAX_OPENMP 1
+#include "depthwise.h"
 #include "winograd.h"
 #endif
 
@@ -98,6 +99,8 @@ memory Laid(memory given, const memory::desc& wanted, dnnl::stream& stream) {
   return laid;
 }
 
+float* Data(const Array& array) { return static_cast<float*>(array.untyped_data()); }
+
 // Whether it is a matrix product, of [positions channels] by [channels features]; does it then.
 bool Product(Kind kind, const Array& x, const Array& kernel, const Array& y, Ints strides) {
   const auto in = x.dimensions(), size = kernel.dimensions(), out = y.dimensions();
@@ -110,19 +113,30 @@ bool Product(Kind kind, const Array& x, const Array& kernel, const Array& y, Int
   }
   const int64_t c = in[axes + 1], f = out[axes + 1];
   if (in[0] != out[0] || size[axes] != c || size[axes + 1] != f) return false;
-  const auto data = [](const Array& array) { return static_cast<float*>(array.untyped_data()); };
   dnnl::status status;
   if (kind == Kind::kForward) {
-    status = dnnl::sgemm('N', 'N', rows, f, c, 1.0f, data(x), c, data(kernel), f, 0.0f, data(y), f);
+    status = dnnl::sgemm('N', 'N', rows, f, c, 1.0f, Data(x), c, Data(kernel), f, 0.0f, Data(y), f);
   } else if (kind == Kind::kInputGradient) {
-    status = dnnl::sgemm('N', 'T', rows, c, f, 1.0f, data(y), f, data(kernel), f, 0.0f, data(x), c);
+    status = dnnl::sgemm('N', 'T', rows, c, f, 1.0f, Data(y), f, Data(kernel), f, 0.0f, Data(x), c);
   } else {
-    status = dnnl::sgemm('T', 'N', c, f, rows, 1.0f, data(x), c, data(y), f, 0.0f, data(kernel), f);
+    status = dnnl::sgemm('T', 'N', c, f, rows, 1.0f, Data(x), c, Data(y), f, 0.0f, Data(kernel), f);
   }
   return status == dnnl::status::success;
 }
 
-#ifdef BRAINJAX_WINOGRAD
+#ifdef BRAINJAX_OPENMP
+// Whether `depthwise.h` can do it and it pays; does it then.
+bool Depthwise(Kind kind, const Array& x, const Array& kernel, const Array& y, Ints strides, Ints low, Ints dilation) {
+  const auto in = x.dimensions(), size = kernel.dimensions(), out = y.dimensions();
+  if (kind != Kind::kKernelGradient || TypeOf(x) != memory::data_type::f32 || in.size() != 4) return false;
+  if (!IsDepthwise(x, kernel) || dilation[0] != 1 || dilation[1] != 1) return false;
+  const auto axis = [&](size_t i) { return depthwise::Axis{in[i + 1], out[i + 1], size[i], strides[i], low[i]}; };
+  const depthwise::Problem problem{in[0], in[3], axis(0), axis(1)};
+  if (in[0] != out[0] || in[3] != out[3] || in[3] != size[3] || !problem.Pays()) return false;
+  depthwise::KernelGradient(problem, Data(x), Data(y), Data(kernel));
+  return true;
+}
+
 // Whether `winograd.h` can do it and it pays; does it then.
 bool Winograd(Kind kind, const Array& x, const Array& kernel, const Array& y, Ints strides, Ints low, Ints high,
               Ints dilation) {
@@ -150,13 +164,12 @@ bool Winograd(Kind kind, const Array& x, const Array& kernel, const Array& y, In
     problem.low_x = 2 - problem.low_x;
   }
   if (!problem.Pays()) return false;
-  const auto data = [](const Array& array) { return static_cast<float*>(array.untyped_data()); };
   if (kind == Kind::kForward) {
-    winograd::Forward(problem, data(x), data(kernel), false, data(y));
+    winograd::Forward(problem, Data(x), Data(kernel), false, Data(y));
   } else if (kind == Kind::kInputGradient) {
-    winograd::Forward(problem, data(y), data(kernel), true, data(x));
+    winograd::Forward(problem, Data(y), Data(kernel), true, Data(x));
   } else {
-    winograd::KernelGradient(problem, data(x), data(y), data(kernel));
+    winograd::KernelGradient(problem, Data(x), Data(y), Data(kernel));
   }
   return true;
 }
@@ -222,7 +235,8 @@ ffi::Error Handle(Array first, Array second, ffi::Result<Array> result, Ints str
   const Array& y = kind == Kind::kForward ? out : kind == Kind::kInputGradient ? first : second;
   try {
     if (Product(kind, x, kernel, y, strides)) return ffi::Error::Success();
-#ifdef BRAINJAX_WINOGRAD
+#ifdef BRAINJAX_OPENMP
+    if (Depthwise(kind, x, kernel, y, strides, low, dilation)) return ffi::Error::Success();
     if (winograd && Winograd(kind, x, kernel, y, strides, low, high, dilation)) return ffi::Error::Success();
 #endif
     Convolve(kind, x, kernel, y, strides, low, high, dilation);
