@@ -175,6 +175,10 @@ def page(driver, address):
     driver.switch_to.window(driver.window_handles[0])
 
 
+def test_the_page_fills_the_window_and_no_more(page):
+    assert page.js("const e = document.scrollingElement; return e.scrollHeight - innerHeight") == 0
+
+
 def test_planes_are_linked_and_tell_place_and_intensity(page, folder):
     scan = read_scan(folder / "ann")
     data = scan.volumes["t1"].data[::-1, ::-1].swapaxes(1, 2)  # LIA to RAS

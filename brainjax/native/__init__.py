@@ -11,7 +11,7 @@ absence an error and uses it on several simulated devices as well.
 Where taps are 3 x 3 (or n x 3 x 3), strides 1 and arrays float32, with multiples of 16 channels, Winograd's algorithm
 (`winograd.h`) takes a quarter of the multiplications, and a third to a half of the time of oneDNN's own convolution. Its
 rounding error is some 1e-5 of the result's spread, where a plain sum has 1e-6; BRAINJAX_WINOGRAD=0 in the environment keeps
-to plain sums. It and the attention want GCC; with clang there are oneDNN's convolutions alone.
+to plain sums. It, the depthwise gradient of `depthwise.h` and the attention want GCC; with clang there are oneDNN's convolutions alone.
 
 `models/conv.py` and `models/attend.py` call it; `infer/export.py` switches it off for programs that are to run elsewhere.
 """
