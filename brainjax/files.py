@@ -1,9 +1,10 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, what is in them, and trees of them."""
 
 import contextlib
+import hashlib
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from brainjax.types import DataError
 
@@ -43,3 +44,35 @@ def write_text(path: str | os.PathLike, text: str) -> None:
     """
     with replacing(path) as temporary:
         temporary.write_bytes(text.encode("utf-8", "replace"))
+
+
+def digest(path: str | os.PathLike) -> str:
+    """SHA-256 of a file, or of the files right in a folder and their names; in hexadecimal."""
+    path = pathlib.Path(path)
+    if not path.is_dir():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    lines = (f"{file.name}\0{digest(file)}\0" for file in sorted(path.iterdir()) if file.is_file())
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def files_below(
+    folder: str | os.PathLike, *, without: Iterable[str | os.PathLike] = ()
+) -> list[pathlib.Path]:
+    """The files of a tree in order of their paths, through links to folders too; every folder once.
+
+    Args:
+        folder: where to begin.
+        without: folders within it that are not entered.
+    """
+    passed, found = {os.path.realpath(path) for path in without}, []
+    passed.discard(os.path.realpath(folder))
+    for here, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(here)
+        if real in passed:
+            folders.clear()
+            continue
+        passed.add(real)
+        folders.sort()
+        found += [pathlib.Path(here, name) for name in files]
+    return sorted(path for path in found if path.is_file())

@@ -102,7 +102,7 @@ def test_contrasts_are_named_and_models_chosen(tmp_path, runs):
     command = ["analyze", "--t1ce", files["t1ce"], "--flair", files["flair"]]
     command += ["--skip", "volume", "--segment-model", "mine", "-o", str(tmp_path / "out")]
     assert main(command) == 0
-    assert runs == [{"segment": "mine", "volume": ""}, "case_t1ce"]
+    assert runs == [{"segment": "mine", "volume": "", "picture": ""}, "case_t1ce"]
     found = json.loads((tmp_path / "out" / "case_t1ce" / "measurements.json").read_text())
     assert found["scan"]["contrasts"] == ["t1ce", "flair"]
 
@@ -139,6 +139,61 @@ def test_scans_of_one_name_get_folders_of_their_own(tmp_path, runs):
     assert main(["analyze", str(tmp_path), "-o", str(tmp_path / "out")]) == 0
     made = {p.name for p in (tmp_path / "out").iterdir() if p.is_dir()}
     assert made == {"one_same_flair", "two_same_flair"}
+
+
+def test_results_of_another_scan_are_not_taken_for_its_own(tmp_path, runs, capsys):
+    for folder in ("one", "two"):
+        save(tmp_path / folder, "same", ("flair",), "LIA" if folder == "one" else "RAS")
+    out = str(tmp_path / "out")
+    assert main(["analyze", str(tmp_path / "one"), "-o", out]) == 0
+    assert main(["analyze", str(tmp_path / "one"), "-o", out]) == 0
+    assert "1 scans are done already" in capsys.readouterr().err
+    assert main(["analyze", str(tmp_path / "two"), "-o", out]) == 1
+    told = capsys.readouterr()
+    assert f"the results of {tmp_path / 'one' / 'same_flair.nii.gz'}" in told.err
+    result = json.loads(told.out.splitlines()[-1])
+    assert result["scans"] == {} and len(result["failed"]) == 1
+    assert main(["analyze", str(tmp_path / "two"), "-o", out, "--overwrite"]) == 0
+    # The same scan elsewhere is the same scan.
+    (tmp_path / "two").rename(tmp_path / "three")
+    assert main(["analyze", str(tmp_path / "three"), "-o", out]) == 0
+    assert "1 scans are done already" in capsys.readouterr().err
+
+
+def test_subjects_with_folders_of_one_name_are_named_by_what_differs(tmp_path, runs):
+    def analyze(*subjects):
+        for subject in subjects:
+            save(tmp_path / "in" / subject / "anat", subject, ("t2", "flair"))
+        assert main(["analyze", str(tmp_path / "in"), "-o", str(tmp_path / "out")]) == 0
+        return {p.name for p in (tmp_path / "out").iterdir() if p.is_dir()}
+
+    assert analyze("sub-01", "sub-03") == {"sub-01_anat", "sub-03_anat"}
+    assert analyze("sub-02") == {"sub-01_anat", "sub-02_anat", "sub-03_anat"}
+
+
+def test_nothing_of_the_user_s_is_deleted_or_analysed_twice(tmp_path, runs, capsys, monkeypatch):
+    case = save(tmp_path / "case")
+    mine = case / "brain_mask.nii.gz"
+    mine.write_bytes(b"drawn by hand")
+    assert main(["analyze", str(case), "-o", str(tmp_path)]) == 1
+    assert "holds a scan; choose another --output" in capsys.readouterr().err
+    assert mine.read_bytes() == b"drawn by hand" and not (case / "report.html").exists()
+    for _ in range(2):  # results within the tree that is searched
+        assert main(["analyze", str(tmp_path), "-o", str(tmp_path / "results")]) == 0
+    assert {p.name for p in (tmp_path / "results").iterdir()} == {"case", "result.json"}
+
+
+def test_skipping_the_segmentation_skips_that_of_pictures(tmp_path, runs):
+    from PIL import Image
+
+    picture = tmp_path / "a.png"
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(picture)
+    out = str(tmp_path / "out")
+    assert main(["analyze", str(picture), "--skip", "segment", "-o", out]) == 0
+    assert main(["analyze", str(picture), "--overwrite", "-o", out]) == 0
+    assert main(["analyze", str(save(tmp_path / "case")), "-o", out]) == 0
+    loaded = [one for one in runs if isinstance(one, dict)]
+    assert loaded == [{"segment": "", "picture": ""}, {}, {"picture": ""}]
 
 
 def test_a_dicom_series_gets_a_segmentation_too(tmp_path, runs, capsys):

@@ -64,6 +64,11 @@ def test_a_tilted_gantry_shears_the_grid(tmp_path):
     volume = read_dicom(dicoms.write(tmp_path / "series", slices))
     lps = (volume.affine @ [0, 0, 2, 1])[:3] * [-1, -1, 1]
     np.testing.assert_allclose(lps, dicoms.place(2) + TURN[:, 1] * 1.6, atol=1e-4)
+    # A qform cannot say it: what is written has none, instead of one that lies.
+    write_volume(tmp_path / "v.nii.gz", volume)
+    again = read_volume(tmp_path / "v.nii.gz")
+    assert again.header["qform_code"] == 0 and again.notes == ()
+    np.testing.assert_allclose(again.affine, volume.affine, atol=1e-5)
 
 
 def test_a_multi_frame_file_is_a_series(tmp_path):

@@ -107,6 +107,11 @@ def test_the_t1_is_stripped_and_a_lone_scan_gets_a_contrast(pipeline):
     assert list(lone.scan.volumes) == ["t1"]
     assert any("contrast is not known" in line for line in lone.warnings)
     assert lone.stage("segment").note.startswith("without t1ce, t2, flair")
+    # Beside others a guess takes the place of none of them.
+    both = phantom.head(("t1", "flair")).volumes
+    for name, wanted in (("flair", {"flair", "t1"}), ("t1", {"t1", UNKNOWN})):
+        found = pipeline(Scan("x", {name: both[name], UNKNOWN: both["flair"]})).scan.volumes
+        assert set(found) == wanted and found[name] is both[name]
 
 
 def test_a_scan_that_was_stripped_before_keeps_its_own_edge(pipeline):

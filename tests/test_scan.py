@@ -102,10 +102,41 @@ def test_the_scans_of_a_tree_are_told_apart(tmp_path):
     }
 
 
+def test_files_that_no_contrast_names_stay_by_themselves(tmp_path):
+    for name in (
+        "case.nii.gz",
+        "case_t1.nii.gz",
+        "case_flair.nii.gz",
+        "pat-1.nii.gz",
+        "pat_1.nii.gz",
+        "pat_1.nii",
+    ):
+        write(tmp_path / name)
+    found = find_scans(tmp_path)
+    files = sorted(sorted(p.name for p in one.contrasts.values()) for one in found)
+    together = ["case_flair.nii.gz", "case_t1.nii.gz"]
+    assert files == [["case.nii.gz"], together, ["pat-1.nii.gz"], ["pat_1.nii"], ["pat_1.nii.gz"]]
+
+
+def test_links_to_folders_are_followed_once_and_results_left_out(tmp_path):
+    store, cohort = tmp_path / "store", tmp_path / "cohort"
+    for folder in (store, cohort / "p1", cohort / "results"):
+        folder.mkdir(parents=True)
+    write(store / "b.nii.gz")
+    write(cohort / "p1" / "a.nii.gz")
+    write(cohort / "results" / "c.nii.gz")
+    write(cohort / "p1" / "tumour.nii.gz")  # as an analysis calls its own
+    (cohort / "p2").symlink_to(store)
+    (cohort / "p1" / "round").symlink_to(cohort)
+    found = find_scans(cohort, without=[cohort / "results"])
+    assert [one.name for one in found] == ["a", "b"]
+
+
 def test_folders_of_dicom_files_are_scans(tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "IM0").write_bytes(bytes(128) + b"DICM")
+    (tmp_path / "one" / "LICENSE").write_text("comes first")
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "readme.txt").write_text("none")
     assert [one.name for one in find_scans(tmp_path)] == ["one", "two"]

@@ -1,6 +1,11 @@
 """The stripper around its network: with a network that knows the answer, the mask must lie on the scan's own grid."""
 
+import io
 import itertools
+import json
+import os
+import shutil
+import sys
 
 import jax
 import nibabel
@@ -192,11 +197,70 @@ def test_folders_resume_and_report_what_fails(run, folder, capsys):
     assert run(folder / "ann", folder / "ben", "--output-dir", out) == 1
     err = capsys.readouterr().err
     assert "bad.nii.gz" in err and "Traceback" not in err
-    wanted = itertools.product(("ann", "ben"), ("brain", "mask"))
-    assert sorted(p.name for p in out.iterdir()) == [f"{a}_t1_{b}.nii.gz" for a, b in wanted]
+    wanted = itertools.product(("ann", "ben"), ("brain.nii.gz", "mask.json", "mask.nii.gz"))
+    assert sorted(p.name for p in out.iterdir()) == [f"{a}_t1_{b}" for a, b in wanted]
+    record = json.loads((out / "ann_t1_mask.json").read_text())
+    assert record["Sources"] == [str(folder / "ann" / "t1.nii.gz")] and record["Finished"]
+    assert record["VolumeMl"] > 0
     (folder / "ben" / "bad.nii.gz").unlink()
     assert run(folder / "*" / "t1.nii.gz", "--output-dir", out) == 0
     assert "2 scans are done already" in capsys.readouterr().err
+
+
+def test_results_of_another_scan_are_not_taken_for_its_own(run, folder, capsys):
+    out = folder / "out"
+    assert run(folder / "ann" / "t1.nii.gz", "--output-dir", out) == 0
+    before = (out / "t1_mask.nii.gz").read_bytes()
+    assert run(folder / "ben" / "t1.nii.gz", "--output-dir", out) == 1
+    err = capsys.readouterr().err
+    assert f"is of {folder / 'ann' / 't1.nii.gz'}" in err and "--overwrite" in err
+    assert (out / "t1_mask.nii.gz").read_bytes() == before
+    assert run(folder / "ben" / "t1.nii.gz", "--output-dir", out, "--overwrite") == 0
+    assert (out / "t1_mask.nii.gz").read_bytes() != before
+    # One that was stopped between its files is done again, and is nobody else's.
+    (out / "t1_mask.nii.gz").unlink()
+    record = json.loads((out / "t1_mask.json").read_text())
+    (out / "t1_mask.json").write_text(json.dumps({**record, "Finished": False}))
+    assert run(folder / "ben" / "t1.nii.gz", "--output-dir", out) == 0
+    assert (out / "t1_mask.nii.gz").exists()
+
+
+def test_a_folder_may_keep_its_own_results_and_nothing_of_the_user_s_is_lost(run, folder, capsys):
+    ann = folder / "ann"
+    for _ in range(2):  # the second time it finds brains and masks beside the scan
+        assert run(ann, "--output-dir", ann) == 0
+        names = {"t1.nii.gz", "t1_brain.nii.gz", "t1_mask.nii.gz", "t1_mask.json"}
+        assert {p.name for p in ann.iterdir()} == names
+    for _ in range(2):  # a tree may hold the folder of results, and other results
+        assert run(folder, "--output-dir", folder / "out") == 0
+        assert {p.name[:3] for p in (folder / "out").iterdir()} == {"ann", "ben"}
+        assert not list((folder / "out").glob("*brain_*"))
+
+    mine = folder / "ben" / "t1_brain.nii.gz"
+    shutil.copy(folder / "ben" / "t1.nii.gz", mine)
+    before = mine.read_bytes()
+    for words in (
+        (folder / "ben", "--output-dir", folder / "ben"),
+        (folder / "ben" / "t1.nii.gz", folder / "b.nii.gz", "--mask", folder / "ben" / "t1.nii.gz"),
+        (folder / "ben" / "t1.nii.gz", folder / "b.nii.gz", "--mask", folder / "b.nii.gz"),
+    ):
+        capsys.readouterr()
+        assert run(*words) == 1
+        assert "itself; choose another place" in capsys.readouterr().err
+    assert mine.read_bytes() == before and not (folder / "b.nii.gz").exists()
+
+
+def test_names_that_are_no_text_end_nothing(run, folder, monkeypatch):
+    name = os.fsencode(folder / "ann") + b"/M\xfcller.nii.gz"
+    try:
+        os.rename(folder / "ann" / "t1.nii.gz", name)
+    except OSError:
+        pytest.skip("this file system wants names in UTF-8")
+    printed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="strict")
+    monkeypatch.setattr(sys, "stdout", printed)
+    assert run(folder / "ann", folder / "ben", "--output-dir", folder / "out") == 0
+    printed.flush()
+    assert b"M\\udcfcller.nii.gz: brain of" in printed.buffer.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -204,7 +268,7 @@ def test_folders_resume_and_report_what_fails(run, folder, capsys):
     [
         (("a.nii.gz",), "name the scan and the file to write"),
         (("a.nii.gz", "b.txt"), "must end in .nii.gz"),
-        (("a.nii.gz", "a.nii.gz"), "is the scan itself"),
+        (("a.nii.gz", "a.nii.gz"), "is a scan itself"),
         (("nowhere", "--output-dir", "out"), "no scan there"),
         (("a", "--output-dir", "out", "--mask", "m.nii"), "leave --mask out"),
     ],

@@ -23,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for command in COMMANDS:
         command.add(subparsers)
     arguments = parser.parse_args(argv)
+    _print_any_name()
     _keep_compiled()
     try:
         return arguments.run(arguments)
@@ -32,6 +33,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped; what is finished stays", file=sys.stderr)
         return 130
+
+
+def _print_any_name() -> None:
+    """Names of files need not be text: what the terminal cannot show is escaped, and ends nothing."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _keep_compiled() -> None:

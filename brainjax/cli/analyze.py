@@ -1,7 +1,6 @@
 """`brainjax analyze`: scans in; masks, measurements and a report out, one folder a scan."""
 
 import argparse
-import collections
 import json
 import pathlib
 import sys
@@ -9,6 +8,7 @@ import time
 from typing import Any
 
 from brainjax import memory
+from brainjax.cli import naming
 from brainjax.types import ConfigError, DataError
 
 _CONTRASTS = ("t1", "t1ce", "t2", "flair")
@@ -60,7 +60,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
         ("strip", "skull stripping"),
         ("slices", "classification by slices"),
         ("volume", "classification of the volume"),
-        ("segment", "tumour segmentation, of whatever contrasts there are"),
+        ("segment", "tumour segmentation of volumes, of whatever contrasts there are"),
     ):
         parser.add_argument(
             f"--{stage}-model", metavar="NAME", help=f"released model or folder for {what}"
@@ -87,9 +87,16 @@ def run(arguments: argparse.Namespace) -> int:
     output = pathlib.Path(arguments.output)
     jobs, failed = _jobs(arguments)
     output.mkdir(parents=True, exist_ok=True)
-    todo = [
-        job for job in jobs if arguments.overwrite or not analysis_files.finished(output / job.name)
-    ]
+    todo, others = [], set()
+    for job in jobs:
+        try:
+            if arguments.overwrite or not analysis_files.finished(output / job.name, job.contrasts):
+                todo.append(job)
+        except (DataError, OSError) as error:
+            others.add(job.name)
+            failed.append(f"{job.name}: {error}")
+            print(f"error: {error}", file=sys.stderr)
+    jobs = [job for job in jobs if job.name not in others]
     if len(todo) < len(jobs):
         print(
             f"{len(jobs) - len(todo)} scans are done already; --overwrite does them again",
@@ -98,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dicom_seg:
         dicom_seg.require()
     if todo:
-        pipeline = Pipeline.load(**_models(arguments))
+        pipeline = Pipeline.load(**_models(arguments, todo))
     bar = tqdm(todo, unit="scan", disable=len(todo) < 2, file=sys.stderr)
     for job in bar:
         try:
@@ -115,7 +122,10 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _models(arguments: argparse.Namespace) -> dict[str, str]:
+def _models(arguments: argparse.Namespace, jobs: list[Any]) -> dict[str, str]:
+    """What `Pipeline.load` is to open for these scans."""
+    from brainjax.infer.scan import PICTURE
+
     chosen = {
         stage: getattr(arguments, f"{stage}_model")
         for stage in ("strip", "slices", "volume", "segment")
@@ -124,6 +134,8 @@ def _models(arguments: argparse.Namespace) -> dict[str, str]:
     models |= dict.fromkeys(arguments.skip, "")
     if arguments.no_strip or arguments.mask:
         models["strip"] = ""
+    if "segment" in arguments.skip or not any(PICTURE in job.contrasts for job in jobs):
+        models["picture"] = ""
     return models
 
 
@@ -144,34 +156,36 @@ def _jobs(arguments: argparse.Namespace) -> tuple[list[Any], list[str]]:
         missing = [str(p) for p in named.values() if not p.exists()]
         if missing:
             raise DataError(f"{missing[0]}: no such file; check the path")
-        return [Files(find_scans(first)[0].name, named)], []
+        jobs = [Files(find_scans(first)[0].name, named)]
+        _refuse_folders_of_scans(jobs, pathlib.Path(arguments.output))
+        return jobs, []
     found, failed = [], []
     for path in arguments.paths:
         try:
-            found += find_scans(path)
+            found += find_scans(path, without=[arguments.output])
         except DataError as error:
             failed.append(str(error))
             print(f"error: {error}", file=sys.stderr)
     if arguments.mask and len(found) != 1:
         raise ConfigError(f"--mask is of one scan; there are {len(found)}")
-    return _distinct(found), failed
+    places = [next(iter(one.contrasts.values())) for one in found]
+    names = naming.distinct([one.name for one in found], places)
+    jobs = [one._replace(name=name) for one, name in zip(found, names, strict=True)]
+    _refuse_folders_of_scans(jobs, pathlib.Path(arguments.output))
+    return jobs, failed
 
 
-def _distinct(found: list[Any]) -> list[Any]:
-    """The scans with the folder before the name, or a number after it, where several have the same."""
-    counts = collections.Counter(one.name for one in found)
-    made, used = [], set()
-    for one in found:
-        name = one.name
-        if counts[name] > 1:
-            first = next(iter(one.contrasts.values()))
-            name = f"{first.resolve().parent.name}_{name}"
-        final, number = name, 2
-        while final in used:
-            final, number = f"{name}_{number}", number + 1
-        used.add(final)
-        made.append(one._replace(name=final))
-    return made
+def _refuse_folders_of_scans(jobs: list[Any], output: pathlib.Path) -> None:
+    """Raises ConfigError where results would go among the files of a scan: what is there of their names is deleted."""
+    lies = {
+        p.resolve() if p.is_dir() else p.resolve().parent
+        for job in jobs
+        for p in job.contrasts.values()
+    }
+    for job in jobs:
+        folder = output / job.name
+        if folder.resolve() in lies:
+            raise ConfigError(f"{folder} holds a scan; choose another --output for the results")
 
 
 def _analyze(pipeline: Any, job: Any, folder: pathlib.Path, arguments: argparse.Namespace) -> str:
@@ -185,7 +199,7 @@ def _analyze(pipeline: Any, job: Any, folder: pathlib.Path, arguments: argparse.
         scan = read_scan(contrasts=job.contrasts, name=job.name)
         analysis = pipeline(scan, brain=arguments.mask)
     series = _series(job) if arguments.dicom_seg else None
-    analysis_files.write(folder, analysis, series)
+    analysis_files.write(folder, analysis, series, files=job.contrasts)
     facts = analysis.facts()
     words = [f"{job.name}:"]
     if facts["brain_ml"] is not None:

@@ -1,13 +1,16 @@
 """`brainjax strip`: scans in, brains and masks out, on the same grid."""
 
 import argparse
-import collections
 import glob
+import json
 import pathlib
 import sys
 import time
+from typing import Any, NamedTuple
 
-from brainjax import memory
+from brainjax import __version__, memory
+from brainjax.cli import naming
+from brainjax.files import digest, files_below, write_text
 from brainjax.types import ConfigError, DataError
 
 _HELP = """\
@@ -18,9 +21,10 @@ examples:
   brainjax strip head.nii.gz brain.nii.gz
   brainjax strip head.nii.gz brain.nii.gz --mask mask.nii.gz --border 2
   brainjax strip scans/ more/*.nii.gz --output-dir stripped
-      writes stripped/NAME_brain.nii.gz and stripped/NAME_mask.nii.gz for every scan
+      writes stripped/NAME_brain.nii.gz, NAME_mask.nii.gz and NAME_mask.json, which says of what scan they are
 
-A scan may be NIfTI, MGH, or a folder of one DICOM series (with --output-dir, a folder is searched for scans instead).
+A scan may be NIfTI, MGH, or a folder of one DICOM series (with --output-dir, a folder is searched for scans instead;
+masks, labels and the results of this command are none).
 One that cannot be read gets one line on stderr; the others are done, and the exit code is 1.
 Research use only: look at every mask."""
 
@@ -59,71 +63,95 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=run)
 
 
+class Job(NamedTuple):
+    """A scan and what is written of it; the mask and `record` may be None."""
+
+    scan: pathlib.Path
+    brain: pathlib.Path
+    mask: pathlib.Path | None
+    record: pathlib.Path | None = None
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Strips every scan; returns the exit code."""
     jobs = _jobs(arguments)
-    todo = [
-        job for job in jobs if arguments.overwrite or not arguments.output_dir or not _done(job)
-    ]
-    if len(todo) < len(jobs):
+    todo, failed = [], 0
+    for job in jobs:
+        try:
+            if arguments.overwrite or not _done(job):
+                todo.append(job)
+        except (DataError, OSError) as error:
+            failed += 1
+            print(f"error: {error}", file=sys.stderr)
+    if len(todo) + failed < len(jobs):
         print(
-            f"{len(jobs) - len(todo)} scans are done already; --overwrite does them again",
+            f"{len(jobs) - len(todo) - failed} scans are done already; --overwrite does them again",
             file=sys.stderr,
         )
     if not todo:
-        return 0
+        return 1 if failed else 0
 
     from tqdm import tqdm
 
     from brainjax.infer.strip import DEFAULT, Stripper
 
-    stripper = Stripper.load(arguments.model or DEFAULT)
+    model = arguments.model or DEFAULT
+    stripper = Stripper.load(model)
     stripper.mirror = arguments.mirror
-    failed = 0
     bar = tqdm(todo, unit="scan", disable=len(todo) < 2, file=sys.stderr)
-    for scan, brain, mask in bar:
+    for job in bar:
         begun = time.perf_counter()
         try:
-            line = _strip(stripper, scan, brain, mask, arguments.border)
+            line = _strip(stripper, job, arguments.border, str(model))
         except (DataError, OSError) as error:
             failed += 1
             tqdm.write(f"error: {error}", file=sys.stderr)
         else:
-            tqdm.write(f"{scan}: {line}, {time.perf_counter() - begun:.1f} s")
+            tqdm.write(f"{job.scan}: {line}, {time.perf_counter() - begun:.1f} s")
         memory.give_back()
     return 1 if failed else 0
 
 
-def _strip(
-    stripper, scan: pathlib.Path, brain: pathlib.Path, mask: pathlib.Path | None, border: float
-) -> str:
+def _strip(stripper: Any, job: Job, border: float, model: str) -> str:
     """Does one scan; returns what to say of it."""
     import numpy as np
 
     from brainjax.io import read_volume, write_volume
 
+    scan, brain, mask, record = job
     volume = read_volume(scan)
     found = stripper.find(volume, border=border)
     inside = found.mask.data.astype(bool)
     if not inside.any():
         raise DataError(f"{scan}: no brain was found; is it a head, and its orientation right?")
+    facts = {"Type": "Brain", "Sources": [str(scan.resolve())], "Model": model, "Border": border}
+    facts |= {"GeneratedBy": [{"Name": "brainjax", "Version": __version__}]}
+    if record is not None:  # before the rest: whose results these are, should this be the end
+        facts["SHA256"] = digest(scan)
+        write_text(record, _json({**facts, "Finished": False}))
     inside = inside.reshape(*inside.shape, *(1,) * (volume.data.ndim - 3))
     write_volume(
         brain, volume.with_data(np.where(inside, volume.data, np.zeros((), volume.data.dtype)))
     )
     if mask is not None:
         write_volume(mask, found.mask)
+    if record is not None:
+        write_text(
+            record, _json({**facts, "VolumeMl": round(found.volume_ml, 1), "Finished": True})
+        )
     notes = "".join(f"; {note}" for note in volume.notes)
     return f"brain of {found.volume_ml:.0f} ml{notes}"
 
 
-def _jobs(
-    arguments: argparse.Namespace,
-) -> list[tuple[pathlib.Path, pathlib.Path, pathlib.Path | None]]:
-    """(scan, brain to write, mask to write) of each scan.
+def _json(facts: dict[str, Any]) -> str:
+    return json.dumps(facts, indent=2) + "\n"
+
+
+def _jobs(arguments: argparse.Namespace) -> list[Job]:
+    """The scans, and what is to be written of each.
 
     Raises:
-        ConfigError: paths and options do not fit together.
+        ConfigError: paths and options do not fit together, or a result would take a scan's place.
         DataError: nothing to strip.
     """
     from brainjax.io.files import stem
@@ -140,33 +168,41 @@ def _jobs(
                 raise ConfigError(
                     f"{path}: the name of the file to write must end in .nii.gz or .nii"
                 )
-        if brain.resolve() == scan.resolve():
-            raise ConfigError(f"{brain} is the scan itself; choose another name")
-        return [(scan, brain, mask)]
+        naming.keep_apart([scan], filter(None, (brain, mask)))
+        return [Job(scan, brain, mask)]
     if arguments.mask:
         raise ConfigError(
             "with --output-dir every mask is written as NAME_mask.nii.gz; leave --mask out"
         )
     folder = pathlib.Path(arguments.output_dir)
-    scans = _find(arguments.paths)
-    names = _names(scans)
+    scans = _find(arguments.paths, folder)
+    names = naming.distinct([stem(scan) or scan.name for scan in scans], scans)
     jobs = [
-        (scan, folder / f"{name}_brain.nii.gz", folder / f"{name}_mask.nii.gz")
+        Job(
+            scan,
+            *(folder / f"{name}_{end}" for end in ("brain.nii.gz", "mask.nii.gz", "mask.json")),
+        )
         for scan, name in zip(scans, names, strict=True)
     ]
+    naming.keep_apart(scans, (path for job in jobs for path in job[1:]))
     folder.mkdir(parents=True, exist_ok=True)
     return jobs
 
 
-def _find(paths: list[str]) -> list[pathlib.Path]:
-    """Scans named, found in folders, or matched by patterns that the shell left alone."""
+def _find(paths: list[str], output: pathlib.Path) -> list[pathlib.Path]:
+    """Scans named, found in folders but that of the results, or matched by patterns that the shell left alone.
+
+    What this command has written is none, wherever it is found; nor are masks.
+    """
+    from brainjax.infer.scan import is_scan
     from brainjax.io.files import ENDINGS, stem
 
     found: list[pathlib.Path] = []
     for text in paths:
         path = pathlib.Path(text)
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if stem(p) and p.is_file())
+            volumes = (p for p in files_below(path, without=[output]) if stem(p))
+            inside = [p for p in volumes if is_scan(p) and not _is_ours(p, stem(p))]
         elif path.exists():
             inside = [path]
         else:
@@ -177,25 +213,33 @@ def _find(paths: list[str]) -> list[pathlib.Path]:
     return list(dict.fromkeys(found))
 
 
-def _names(scans: list[pathlib.Path]) -> list[str]:
-    """A name for each scan: its file's, with the folder before it where files of one name are in several."""
-    from brainjax.io.files import stem
-
-    names = [stem(scan) or scan.name for scan in scans]
-    twice = {name for name, count in collections.Counter(names).items() if count > 1}
-    names = [
-        f"{scan.resolve().parent.name}_{name}" if name in twice else name
-        for scan, name in zip(scans, names, strict=True)
-    ]
-    for name, count in collections.Counter(names).items():
-        if count > 1:
-            same = [str(scan) for scan, own in zip(scans, names, strict=True) if own == name]
-            raise ConfigError(
-                f"{' and '.join(same)} would be written as one file; strip them into different folders"
-            )
-    return names
+def _is_ours(path: pathlib.Path, name: str) -> bool:
+    """Whether a file is a brain that this command has written."""
+    record = path.with_name(f"{name.removesuffix('_brain')}_mask.json")
+    return name.endswith("_brain") and bool(_recorded(record))
 
 
-def _done(job: tuple[pathlib.Path, pathlib.Path, pathlib.Path | None]) -> bool:
-    # The mask is written last, so that its presence says that the scan is finished.
-    return job[2] is not None and job[1].exists() and job[2].exists()
+def _recorded(record: pathlib.Path) -> dict[str, Any]:
+    """What an earlier run has written about its results; nothing where there was none."""
+    try:
+        facts = json.loads(record.read_text())
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) and "SHA256" in facts else {}
+
+
+def _done(job: Job) -> bool:
+    """Whether a scan is finished.
+
+    Raises:
+        DataError: what lies in the place of its results is not of this scan.
+    """
+    if job.record is None or not (job.brain.exists() or job.mask.exists()):
+        return False
+    facts = _recorded(job.record)
+    if facts.get("SHA256") != digest(job.scan):
+        of = f"of {facts['Sources'][0]}" if facts.get("Sources") else "of no scan that is known"
+        raise DataError(
+            f"{job.scan}: {job.brain} is there, and is {of}; choose another --output-dir, or give --overwrite"
+        )
+    return facts.get("Finished") is True and job.brain.exists() and job.mask.exists()

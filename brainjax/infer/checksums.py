@@ -1,10 +1,9 @@
 """SHA256SUMS: the checksums that lie beside released files, in the format of `sha256sum`."""
 
-import hashlib
 import pathlib
 from collections.abc import Sequence
 
-from brainjax.files import write_text
+from brainjax.files import digest, write_text
 from brainjax.types import CheckpointError
 
 SUMS = "SHA256SUMS"
@@ -12,7 +11,7 @@ SUMS = "SHA256SUMS"
 
 def write(directory: pathlib.Path, names: Sequence[str]) -> None:
     """Writes the sums of these files of a folder."""
-    lines = (f"{_sha256(directory / name)}  {name}\n" for name in names)
+    lines = (f"{digest(directory / name)}  {name}\n" for name in names)
     write_text(directory / SUMS, "".join(lines))
 
 
@@ -28,13 +27,8 @@ def check(directory: pathlib.Path, names: Sequence[str]) -> None:
         wanted, name = line.split(maxsplit=1)
         sums[name] = wanted
     for name in names:  # a sum that is not listed does not match either
-        if _sha256(directory / name) != sums.get(name):
+        if digest(directory / name) != sums.get(name):
             raise CheckpointError(
                 f"{directory / name} does not match its SHA-256 in {SUMS}: it is damaged or was "
                 f"changed; fetch it again"
             )
-
-
-def _sha256(path: pathlib.Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -263,14 +263,17 @@ class _Run:
         self.tell(name, 1.0)
 
     def name_contrast(self) -> None:
-        """Gives a lone scan of unknown contrast the one that it looks like."""
+        """Gives a volume of unknown contrast the one that it looks like."""
         if UNKNOWN not in self.scan.volumes:
             return
-        volume = self.scan.first
+        volume = self.scan.volumes[UNKNOWN]
         found = contrast.guess(
             volume, np.ones(self.scan.grid.shape, bool) if self.brain is None else self.brain
         )
-        self.scan = dataclasses.replace(self.scan, volumes={found: volume})
+        if found in self.scan.volumes:
+            return  # one that is named so goes before a guess
+        named = {found if c == UNKNOWN else c: v for c, v in self.scan.volumes.items()}
+        self.scan = dataclasses.replace(self.scan, volumes=named)
         other = " or FLAIR" if found == "t1" else ""
         self.warnings.append(
             f"the contrast is not known; it looks like {found.upper()}{other} and was taken for {found.upper()}: "

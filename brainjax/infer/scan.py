@@ -3,10 +3,11 @@
 import dataclasses
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from brainjax.datasets import brats
+from brainjax.files import files_below
 from brainjax.io import Grid, Volume, read_volume
 from brainjax.io.dicom import ENDINGS as DICOM_ENDINGS
 from brainjax.io.files import ENDINGS, stem
@@ -17,6 +18,7 @@ from brainjax.types import DataError
 CONTRASTS = brats.INFO.channels  # t1, t1ce, t2, flair
 UNKNOWN = "unknown"  # contrast of a lone scan whose name does not say
 PICTURE = "picture"  # in the place of a contrast: no volume but a single image, see `brainjax.infer.picture`
+_LOOKS = 8  # files of a folder that are opened to see whether they are DICOM: a README or LICENSE may come first
 _KNOWN = {word: contrast for contrast in CONTRASTS for word in brats.WORDS[contrast]}
 _NO_SCAN = {
     "seg",
@@ -28,6 +30,7 @@ _NO_SCAN = {
     "probability",
     "uncertainty",
 }
+_OURS = {"tumour", "overlay"}  # names of whole files beside those that an analysis leaves
 
 
 class MissingContrast(DataError):
@@ -135,12 +138,19 @@ class Files(NamedTuple):
     contrasts: dict[str, pathlib.Path]
 
 
-def find_scans(path: str | pathlib.Path) -> list[Files]:
+def find_scans(
+    path: str | pathlib.Path, *, without: Iterable[str | pathlib.Path] = ()
+) -> list[Files]:
     """The scans at a place, in order of their paths; no file is opened but to see whether it is DICOM.
 
     Files of one folder whose names differ in a word for a contrast at either end are one scan: `t1` or `t1n`, `t1ce`,
     `t1c` or `t1gd`, `t2` or `t2w`, `flair` or `t2f`. Any other file is one by itself; masks and labels are none. A
-    tree without volumes is searched for folders with DICOM files, each one scan, and then for pictures.
+    tree without volumes is searched for folders with DICOM files, each one scan, and then for pictures. Links to folders
+    are followed.
+
+    Args:
+        path: a file, or a folder.
+        without: folders that are not searched, such as that of the results.
 
     Raises:
         DataError: no such path, no scan there, or a second file of a contrast.
@@ -152,23 +162,31 @@ def find_scans(path: str | pathlib.Path) -> list[Files]:
         if path.suffix.lower() in PICTURES:
             return [Files(path.stem, {PICTURE: path})]
         return [Files(stem(path) or path.name, {contrast_of(path): path})]
-    files = [p for p in sorted(path.rglob("*")) if stem(p) and p.is_file()]
+    files = files_below(path, without=without)
     folders: dict[pathlib.Path, list[pathlib.Path]] = {}
     for file in files:
-        if not set(_words(file)) & _NO_SCAN:
-            folders.setdefault(file.parent, []).append(file)
-    found = [one for folder, inside in folders.items() for one in _in_folder(folder, inside)]
-    if not folders:
-        series = [d for d in (path, *sorted(path.rglob("*"))) if d.is_dir() and _is_dicom(d)]
-        found = [Files(d.resolve().name, {UNKNOWN: d}) for d in series]
+        folders.setdefault(file.parent, []).append(file)
+    volumes = {d: [f for f in inside if stem(f) and is_scan(f)] for d, inside in folders.items()}
+    found = [one for d, inside in volumes.items() for one in _in_folder(d, inside)]
     if not found:
-        pictures = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in PICTURES]
-        found = [Files(p.stem, {PICTURE: p}) for p in pictures if p.is_file()]
+        found = [
+            Files(d.resolve().name, {UNKNOWN: d})
+            for d, inside in folders.items()
+            if _is_dicom(inside)
+        ]
+    if not found:
+        pictures = [p for p in files if p.suffix.lower() in PICTURES and p.stem not in _OURS]
+        found = [Files(p.stem, {PICTURE: p}) for p in pictures]
     if not found:
         raise DataError(
             f"{path}: holds no scan: no {', '.join(ENDINGS)}, no DICOM files and no {', '.join(PICTURES)}"
         )
     return found
+
+
+def is_scan(path: str | pathlib.Path) -> bool:
+    """Whether a volume's name calls it none of a mask, labels and what an analysis leaves."""
+    return stem(path) not in _OURS and not set(_words(path)) & _NO_SCAN
 
 
 def contrast_of(path: str | pathlib.Path) -> str:
@@ -183,10 +201,11 @@ def _words(path: str | pathlib.Path) -> list[str]:
 
 def _in_folder(folder: pathlib.Path, files: list[pathlib.Path]) -> list[Files]:
     groups: dict[tuple[str, ...], dict[str, pathlib.Path]] = {}
+    alone = []
     for file in files:
         contrast, words = contrast_of(file), _words(file)
         if contrast == UNKNOWN:
-            groups[tuple(words)] = {UNKNOWN: file}
+            alone.append(Files(stem(file), {UNKNOWN: file}))
             continue
         rest = tuple(words[:-1] if words[-1] in _KNOWN else words[1:])
         group = groups.setdefault(rest, {})
@@ -197,11 +216,11 @@ def _in_folder(folder: pathlib.Path, files: list[pathlib.Path]) -> list[Files]:
         group[contrast] = file
     made = []
     for group in groups.values():
-        ordered = {c: group[c] for c in (*CONTRASTS, UNKNOWN) if c in group}
-        only = len(groups) == 1 and len(ordered) > 1
+        ordered = {c: group[c] for c in CONTRASTS if c in group}
+        only = len(groups) == 1 and not alone and len(ordered) > 1
         first = next(iter(ordered.values()))
         made.append(Files(folder.resolve().name if only else _shared(first, ordered), ordered))
-    return made
+    return sorted(made + alone, key=lambda one: min(one.contrasts.values()))
 
 
 def _shared(first: pathlib.Path, files: Mapping[str, pathlib.Path]) -> str:
@@ -214,14 +233,17 @@ def _shared(first: pathlib.Path, files: Mapping[str, pathlib.Path]) -> str:
     return stem(first)[len(words[0]) + 1 :] or stem(first)
 
 
-def _is_dicom(folder: pathlib.Path) -> bool:
-    for file in sorted(folder.iterdir()):
-        if file.is_file() and not file.name.startswith("."):
-            if file.suffix.lower() in DICOM_ENDINGS:
-                return True
-            with file.open("rb") as stream:
-                return stream.read(132)[128:] == b"DICM"  # of the first file: one look a folder
-    return False
+def _is_dicom(files: list[pathlib.Path]) -> bool:
+    """Whether files of one folder are DICOM: one says so by its ending, or one of the first by its content."""
+    shown = [file for file in files if not file.name.startswith(".")]
+    return any(file.suffix.lower() in DICOM_ENDINGS for file in shown) or any(
+        map(_begins_as_dicom, shown[:_LOOKS])
+    )
+
+
+def _begins_as_dicom(file: pathlib.Path) -> bool:
+    with file.open("rb") as stream:
+        return stream.read(132)[128:] == b"DICM"
 
 
 def _single(volume: Volume, file: str | pathlib.Path) -> Volume:

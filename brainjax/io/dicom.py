@@ -14,6 +14,7 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Header
 
 from brainjax.io.nifti import MAX_VALUES
+from brainjax.io.nifti_image import place
 from brainjax.io.volume import Grid, Volume, finite
 from brainjax.types import ConfigError, DataError
 
@@ -71,10 +72,8 @@ def read_dicom(folder: str | os.PathLike, series: str | None = None) -> Volume:
         grid = _grid(frames)
         data, notes = _pixels(frames, grid.shape)
     header = Nifti1Header()
-    header.set_data_shape(grid.shape)
     header.set_xyzt_units("mm")
-    header.set_sform(grid.affine, _SCANNER)
-    header.set_qform(grid.affine, _SCANNER)
+    place(header, grid, _SCANNER)
     return Volume(data, grid.affine, header, notes)
 
 

@@ -33,7 +33,7 @@ def to_nifti(volume: Volume) -> Nifti1Image | Nifti2Image:
     else:
         header = kind.header_class()
         header.set_xyzt_units("mm")
-        _place(header, volume.grid, _ALIGNED)
+        place(header, volume.grid, _ALIGNED)
     if tuple(header.get_data_shape()) != data.shape:
         header.set_data_shape(data.shape)
         header.set_intent("none")  # which tells what further axes are
@@ -81,10 +81,10 @@ def _set_grid(header: Nifti1Header, grid: Grid) -> None:
     header.extensions.clear()  # some hold affines of their own
     code = int(header["sform_code"]) or int(header["qform_code"]) or _ALIGNED
     header.set_data_shape(grid.shape)
-    _place(header, grid, code)
+    place(header, grid, code)
 
 
-def _place(header: Nifti1Header, grid: Grid, code: int) -> None:
+def place(header: Nifti1Header, grid: Grid, code: int) -> None:
     """Both affines of a header; no qform where the axes are not at right angles, for it cannot say so."""
     header.set_data_shape(grid.shape)
     header.set_sform(grid.affine, code)

@@ -1,10 +1,13 @@
 """An analysis as files in a folder: masks on the scan's grid, numbers, a picture, and the report."""
 
+import json
 import os
 import pathlib
+from collections.abc import Mapping
 
 import numpy as np
 
+from brainjax.files import digest
 from brainjax.infer.analysis import Analysis
 from brainjax.io import write_volume
 from brainjax.report import html, localized, measurements, segmentation
@@ -20,8 +23,15 @@ REPORT, OVERLAY = "report.html", "overlay.png"
 DONE = measurements.JSON  # written last: its presence says that a scan is finished
 
 
+Files = Mapping[str, str | os.PathLike]  # contrast -> its file, or the folder of its DICOM series
+
+
 def write(
-    folder: str | os.PathLike, analysis: Analysis, series: str | os.PathLike | None = None
+    folder: str | os.PathLike,
+    analysis: Analysis,
+    series: str | os.PathLike | None = None,
+    *,
+    files: Files | None = None,
 ) -> None:
     """Writes everything that was found; what was not has no file, also where an older one lay.
 
@@ -29,6 +39,7 @@ def write(
         folder: made if need be.
         analysis: of one scan.
         series: the DICOM folder that its first contrast was read from: its masks are written as a segmentation too.
+        files: what the scan was read from, for `finished` to know it again; None if it was from none.
 
     Raises:
         ConfigError: there is no package to write a segmentation with.
@@ -49,12 +60,37 @@ def write(
         segmentation.write(folder / segmentation.FILE, analysis, series)
     localized.overlay(folder / OVERLAY, analysis)
     html.write(folder / REPORT, analysis)
-    measurements.write(folder, analysis)
+    measurements.write(folder, analysis, _named(files or {}))
 
 
-def finished(folder: str | os.PathLike) -> bool:
-    """Whether `write` came to its end there."""
-    return (pathlib.Path(folder) / DONE).is_file()
+def finished(folder: str | os.PathLike, files: Files) -> bool:
+    """Whether `write` came to its end there for a scan with these files.
+
+    Raises:
+        DataError: it did for another scan.
+    """
+    done = pathlib.Path(folder) / DONE
+    if not done.is_file():
+        return False
+    try:
+        known = json.loads(done.read_text())["files"]
+        same = {c: one["sha256"] for c, one in known.items()}
+        paths = ", ".join(str(one["path"]) for one in known.values())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        same, paths = {}, ""
+    if same != {c: one["sha256"] for c, one in _named(files).items()}:
+        raise DataError(
+            f"{next(iter(files.values()))}: {folder} has the results of {paths or 'an unknown scan'}; choose another "
+            f"--output, or give --overwrite"
+        )
+    return True
+
+
+def _named(files: Files) -> dict[str, dict[str, str]]:
+    return {
+        contrast: {"path": os.path.abspath(path), "sha256": digest(path)}
+        for contrast, path in files.items()
+    }
 
 
 def _stored(data: np.ndarray) -> np.ndarray:

@@ -5,6 +5,8 @@ import io
 import json
 import os
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 from brainjax.files import write_text
 from brainjax.infer.analysis import Analysis
@@ -14,7 +16,9 @@ JSON, CSV = "measurements.json", "measurements.csv"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
 
 
-def write(directory: str | os.PathLike, analysis: Analysis) -> None:
+def write(
+    directory: str | os.PathLike, analysis: Analysis, files: Mapping[str, Any] | None = None
+) -> None:
     """Writes both files, each whole or not at all; `JSON` and `CSV` are their names.
 
     The table has one row for all of the scan ('all'), then one for each lesion, the largest first.
@@ -22,13 +26,15 @@ def write(directory: str | os.PathLike, analysis: Analysis) -> None:
     Args:
         directory: exists.
         analysis: what to tell.
+        files: what to tell of each file that the scan was read from.
 
     Raises:
         DataError: they cannot be written there.
     """
     directory = pathlib.Path(directory)
     # Infinity and NaN are no JSON: better to fail here than in whatever reads it.
-    text = json.dumps(analysis.facts(), indent=2, allow_nan=False) + "\n"
+    facts = {**analysis.facts(), "files": dict(files or {})}
+    text = json.dumps(facts, indent=2, allow_nan=False) + "\n"
     write_text(directory / CSV, table(analysis))
     write_text(directory / JSON, text)  # last: its presence says that both are there
 
