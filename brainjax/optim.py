@@ -189,7 +189,17 @@ def step_decay(
     factor: float = 0.1,
     warmup: float = 0.0,
 ) -> Schedule:
-    """Multiplied by `factor` at each of `boundaries`, given as shares of `steps`."""
+    """Multiplied by `factor` at each of `boundaries`, given as shares of `steps`.
+
+    Raises:
+        ConfigError: a boundary is not between 0 and 1.
+    """
+    wrong = [b for b in boundaries if not 0 < b < 1]
+    if wrong:
+        raise ConfigError(
+            f"--config.schedule.boundaries={tuple(boundaries)} are shares of the steps, above 0 and below 1: step "
+            f"{wrong[0]:g} of {steps} is {wrong[0] / steps:.3g}"
+        )
     rise = constant(steps, warmup=warmup)
     edges = jnp.asarray([round(b * steps) for b in boundaries], jnp.float32)
 

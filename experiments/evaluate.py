@@ -33,7 +33,9 @@ _SPLIT = flags.DEFINE_enum(
     "split", "all", ["all", "train", "val", "test"], "Which part; 'all' is everything found."
 )
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Where result.json and pictures go; default <checkpoint>/evaluation-<split>."
+    "workdir",
+    None,
+    "Where result.json and pictures go; default <checkpoint>/evaluation-<split>, of N <the first>/evaluation-of-N-<split>.",
 )
 _TTA = flags.DEFINE_enum(
     "tta", "", ["", "none", "flip"], "Mirror averaging; default: as the model's config says."

@@ -2,7 +2,7 @@ r"""Says what a classifier sees in an image or a scan, or in all of a folder; se
 
     python -m experiments.predict --checkpoint=checkpoints/tumor4_resnet scan.jpg
     python -m experiments.predict --checkpoint=checkpoints/tumor4_resnet FOLDER --workdir=predictions
-    python -m experiments.predict --checkpoint=checkpoints/tumor4_volume t1ce.nii.gz FOLDER
+    python -m experiments.predict --checkpoint=checkpoints/runs/tumor4_volume t1ce.nii.gz FOLDER
     python -m experiments.predict --checkpoint=checkpoints/runs/brats FOLDER --workdir=predictions
 
 Images (.jpg, .jpeg, .png, .tif) may be named one by one, or as folders, which are searched with their sub-folders. Each

@@ -78,13 +78,15 @@ def main(changes: dict[str, str]) -> None:
     # The flags must be parsed, and --help answered, before jax takes its second to load.
     from brainjax import sweep
     from brainjax.config import load
+    from brainjax.override import override
+    from brainjax.train.recipe import targets
 
     begun = time.perf_counter()
     stem = "-".join(filter(None, _SWEEP.value.replace(".py", "").rpartition("/")[2].split(":")))
     if _ONLY.value and _WORKDIR.value:
         workdir = pathlib.Path(_WORKDIR.value)
     else:
-        base = load(_CONFIG.value)
+        base = override(load(_CONFIG.value), changes, targets())
         workdir = pathlib.Path(_WORKDIR.value or f"checkpoints/runs/{base.name}-{stem}")
     if not _ONLY.value:
         run(sweep.load(_SWEEP.value), changes, workdir)

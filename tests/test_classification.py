@@ -3,11 +3,13 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny import make_class_config, make_labelled
 
-from brainjax.config import to_dict
+from brainjax import losses
+from brainjax.config import spec, to_dict
 from brainjax.data import feeds
 from brainjax.data.order import Order
 from brainjax.data.source import Source
@@ -20,7 +22,7 @@ from brainjax.report import label_report
 from brainjax.train.loop import Trainer
 from brainjax.train.recipe import make_recipe
 from brainjax.train.restore import open_ensemble
-from brainjax.train.step import mix
+from brainjax.train.step import Mixed, _scored, mix
 from brainjax.types import CheckpointError, ConfigError, DataError
 
 CONFIG = make_class_config()
@@ -103,6 +105,22 @@ def test_balance_draws_every_class_equally_often(images):
 def test_what_cannot_work_is_said_before_anything_compiles(images, tmp_path, sections, fix):
     with pytest.raises(ConfigError, match=fix):
         trainer(images, tmp_path, make_class_config(**sections))
+
+
+def test_one_class_is_none(images):
+    rows = np.flatnonzero(images.label == 0)
+    one = dataclasses.replace(
+        images,
+        info=dataclasses.replace(images.info, classes=("across",)),
+        **{key: getattr(images, key)[rows] for key in ("image", "label", "group")},
+        **{
+            key: tuple(getattr(images, key)[i] for i in rows) for key in ("name", "part", "content")
+        },
+        groups=images.groups[: images.group[rows].max() + 1],
+    )
+    config = make_class_config(model={"num_classes": 1}, loss=spec(losses.bce))
+    with pytest.raises(ConfigError, match="has one class, across: .*the folder above"):
+        make_recipe(config).batch_shape(one)
 
 
 def test_single_images_have_no_neighbours(images):
@@ -207,15 +225,28 @@ def test_mixup_blends_an_example_with_the_next_and_its_target_alike(alpha):
     keys = jax.random.split(jax.random.key(0), 63)
     image = jax.random.normal(jax.random.key(1), (63, 4, 4, 1))
     target = jax.nn.one_hot(np.arange(63) % 3, 3)
-    mixed, soft = mix(keys, np.arange(63), image, target, alpha)
-    np.testing.assert_allclose(soft.sum(1), 1, rtol=1e-6)
-    share = (soft * target).sum(1)
+    mixed, (own, other, share) = mix(keys, np.arange(63), image, target, alpha)
+    np.testing.assert_array_equal(own, target)
+    np.testing.assert_array_equal(other, np.roll(target, -1, 0))
     assert (share >= 0.5 - 1e-6).all()
     wanted = share[:, None, None, None] * image
     wanted += (1 - share)[:, None, None, None] * np.roll(image, -1, 0)
     np.testing.assert_allclose(mixed, wanted, atol=1e-5)
     # The larger of x and 1 - x has this mean for x ~ Beta(a, a): near 1 for small a, near 1/2 for large.
     assert share.mean() == pytest.approx({0.01: 0.993, 0.4: 0.840, 5.0: 0.623}[alpha], abs=0.04)
+
+
+@pytest.mark.parametrize("name", ["softmax_ce", "focal", "categorical_hinge"])
+def test_the_loss_of_a_blend_is_the_blend_of_the_losses(name):
+    loss, logits = losses.get(name), jnp.array([[2.0, 1.0, 0.0], [0.5, -1.0, 0.3]])
+    own, other = jax.nn.one_hot(jnp.array([0, 2]), 3), jax.nn.one_hot(jnp.array([1, 0]), 3)
+    share = jnp.array([0.6, 0.9])
+    found = _scored(loss, logits, Mixed(own, other, share))
+    wanted = share * loss(logits, own) + (1 - share) * loss(logits, other)
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+    if name == "softmax_ce":
+        soft = share[:, None] * own + (1 - share)[:, None] * other
+        np.testing.assert_allclose(found, loss(logits, soft), rtol=1e-6)
 
 
 def test_temperature_must_be_above_zero():

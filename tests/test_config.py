@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from tiny import make_config, make_dataset
 
 from brainjax import losses, models
+from brainjax.augment import HeadSynthesis
 from brainjax.config import bind, build, difference, from_dict, load, spec, to_dict
 from brainjax.lookup import lookup, nearest
 from brainjax.models import ResidualEncoderUNet, UNet
@@ -278,7 +279,10 @@ IMPOSSIBLE_FOR_DATA = [
     ),
     ({"input": {"size": 9}}, "image size 9 x 9 must divide by 2"),
     ({"model": {"num_classes": 3}}, "set --config.model.num_classes=1"),
-    ({"augment": {"groups": 3}}, "Augment.groups=3 does not divide 2 channels"),
+    ({"augment": {"groups": 3}}, "--config.augment.groups=3 sequences, but .* has 2 .*set it to 2"),
+    # It divides the channels with the neighbouring slices', and would mix slices as if they were sequences.
+    ({"augment": {"groups": 3}, "input": {"context": 3}}, "--config.augment.groups=3 sequences"),
+    ({"augment": spec(HeadSynthesis)}, "HeadSynthesis draws heads from label maps"),
     ({"augment": {"flip": (0.5,)}}, "needs one value per axis"),
     ({"loss": spec(losses.categorical_hinge)}, "needs two classes or more; use 'bce'"),
     ({"model": {"dtype": "bf16"}}, "--config.model makes no network for .*bf16"),

@@ -150,6 +150,8 @@ def test_wrong_names_and_options():
         optim.make_schedule("constant", 0)
     with pytest.raises(ConfigError, match="warmup"):
         optim.make_schedule("cosine", 10, warmup=1.0)
+    with pytest.raises(ConfigError, match="step 30 of 100 is 0.3"):
+        optim.make_schedule("step_decay", 100, boundaries=(30, 60))
 
 
 @pytest.mark.parametrize("steps", [1, 7, 1000])

@@ -72,6 +72,17 @@ def test_fraction_is_the_share_of_foreground_places(fraction, expected):
     assert np.isin(rest, LESIONS).all() == (expected == 6)
 
 
+@pytest.mark.parametrize(("batch_size", "fraction"), [(1, 0.5), (1, 0.25), (3, 0.1)])
+def test_a_share_of_less_than_a_place_is_one_place_now_and_then(batch_size, fraction):
+    order = _order(batch_size=batch_size, fraction=fraction)
+    places = [order._places(step) for step in range(280)]
+    assert sum(count for _, count in places) == pytest.approx(280 * batch_size * fraction, abs=1)
+    picked = [order(step)[:count] for step, (_, count) in enumerate(places)]
+    epochs = np.concatenate(picked)[: 7 * (len(np.concatenate(picked)) // 7)].reshape(-1, 7)
+    assert len(epochs) >= 10  # each visits every row of the foreground
+    np.testing.assert_array_equal(np.sort(epochs), np.tile(LESIONS, (len(epochs), 1)))
+
+
 def test_without_foreground_all_rows_fill_the_batch():
     empty = _order(foreground=LESIONS[:0])
     np.testing.assert_array_equal(_sequence(empty, 31), _sequence(_order(fraction=0.0), 31))

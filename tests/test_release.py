@@ -240,6 +240,9 @@ def test_the_card_says_who_was_seen_and_where_training_began():
         "per_volume": [{"group": "patient_0", **volume}, {"group": "patient_1", **volume}],
     }
     config = to_dict(make_config(train={"init": "checkpoints/first"}))
+    assert "In T1 alone 0.1." in card.model_card(
+        "it", config, {**facts, "also": "In T1 alone 0.1."}
+    )
     text = card.model_card("it", config, facts)
     assert "(6 slices), 1 of whom trained it" in text and "12,345" in text
     assert "Begun with the weights of `checkpoints/first`, then 8 steps" in text

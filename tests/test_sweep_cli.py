@@ -112,6 +112,7 @@ def test_every_mistake_of_a_sweep_in_one_message(sweep_file, tmp_path):
         (["--pack=pakced"], "did you mean 'packed'"),
         (["--shard=5/4"], "from 1/n to n/n"),
         (["--report_only", "--workdir=/nowhere"], "give the --workdir of a sweep"),
+        (["--report_only", "--config.name=mine"], "checkpoints/runs/mine-"),
     ],
 )
 def test_mistakes_are_one_line(flags, message, sweep_file):

@@ -177,10 +177,17 @@ def test_pictures_and_card_of_a_scored_run(volumes, run, tmp_path):
         **release.facts_of(volumes),
         **{"parameters": 1234, "step": 8, "storage": "bfloat16", "exported": "2026-01-01"},
         **{"protocol": "patient split", "trained_on": ["patient_0"], "limits": "Nothing else."},
-        **{"metrics": scores.metrics, **scores.details},
+        **{"also": "In T1 alone 0.1.", "metrics": scores.metrics, **scores.details},
     }
     card = volume_card("tiny", to_dict(make_volume_config()), facts)
-    for part in ("1,234", "whole, core", "1 x 1 x 2 mm", "8 x 8 x 8 voxels", "Nothing else."):
+    for part in (
+        "1,234",
+        "whole, core",
+        "1 x 1 x 2 mm",
+        "8 x 8 x 8 voxels",
+        "'one'. In T1 alone",
+        "Nothing else.",
+    ):
         assert part in card
     for region in ("all", "whole", "core"):
         assert f"| {region}" in card

@@ -26,7 +26,7 @@ For every scan, in results/NAME/, on the grid of its first file:
   brain_mask.nii.gz, tumour.nii.gz, probability.nii.gz, uncertainty.nii.gz
   measurements.json, measurements.csv, overlay.png
   segmentation.dcm     with --dicom-seg, of a DICOM series: the masks for archives and viewers of DICOM
-and results/result.json over all. Pictures (.jpg, .png, .tif) get classes and a heat map alone.
+and results/result.json over all. Pictures (.jpg, .png, .tif) get classes and a heat map, and one whose colours are three sequences an outline too.
 A scan that cannot be read gets one line on stderr; the others are done, and the exit code is 1.
 Research use only."""
 

@@ -74,14 +74,25 @@ class Order:
 
     def __call__(self, step: int) -> np.ndarray:
         """[batch_size] int64: the rows of this step's batch, those from `foreground` first; or `part` of them."""
-        wanted = round(self.batch_size * self.fraction) if len(self.foreground) else 0
-        picked = self._draw(_FOREGROUND, self.foreground, step, wanted)
-        others = self._draw(_ANY, self.rows, step, self.batch_size - wanted)
+        before, wanted = self._places(step)
+        picked = self._draw(_FOREGROUND, self.foreground, before, wanted)
+        before, wanted = step * self.batch_size - before, self.batch_size - wanted
+        others = self._draw(_ANY, self.rows, before, wanted)
         rows = np.concatenate([picked, others]).astype(np.int64)
         return rows if self.part is None else rows[self.part]
 
-    def _draw(self, stream: int, rows: np.ndarray, step: int, count: int) -> np.ndarray:
-        """[count] of `rows`, for this step."""
+    def _places(self, step: int) -> tuple[int, int]:
+        """Places for `foreground` in all batches before this step's, and in this step's.
+
+        As many in every batch; where that would be none, one in some.
+        """
+        share = self.batch_size * self.fraction if len(self.foreground) else 0.0
+        if round(share):
+            return step * round(share), round(share)
+        return int(step * share), int((step + 1) * share) - int(step * share)
+
+    def _draw(self, stream: int, rows: np.ndarray, before: int, count: int) -> np.ndarray:
+        """[count] of `rows`, after so many before."""
         if not count:
             return np.empty(0, np.int64)
-        return np.asarray(rows)[_visit(self.seed, stream, step * count, count, len(rows))]
+        return np.asarray(rows)[_visit(self.seed, stream, before, count, len(rows))]

@@ -41,7 +41,12 @@ def softmax_ce(logits: jax.Array, target: jax.Array, *, label_smoothing: float =
 
     Returns:
         [B] float32.
+
+    Raises:
+        ValueError: label_smoothing is not in [0, 1).
     """
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing={label_smoothing}; use 0.0 or more, and less than 1.0")
     x, t = flat(logits, target, classes=True)  # [B N C]
     if label_smoothing:
         t = (1.0 - label_smoothing) * t + label_smoothing / t.shape[-1]

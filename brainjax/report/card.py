@@ -27,7 +27,7 @@ slice is seen with its {context} neighbours.
 ## Scores
 
 Protocol: {protocol}. Measured on {n_volumes} patients ({n_slices} slices){independent}, on the
-native grid, {exported}. Where prediction and truth are both empty a slice counts as {empty!r}.
+native grid, {exported}. Where prediction and truth are both empty a slice counts as {empty!r}.{also}
 
 | metric | as predicted | after 3D clean-up |
 |---|---|---|
@@ -97,6 +97,7 @@ def model_card(name: str, config: dict[str, Any], facts: dict[str, Any]) -> str:
         storage=facts["storage"],
         context=config["input"]["context"] - 1,
         protocol=facts["protocol"],
+        also=f" {facts['also']}" if facts.get("also") else "",
         n_volumes=metrics["n_volumes"],
         n_slices=metrics["n_slices"],
         exported=facts["exported"],

@@ -29,7 +29,7 @@ The network sees patches of {patch} voxels, which overlap and are blended.
 ## Scores
 
 Protocol: {protocol}. Measured on {n_volumes} volumes{independent}, on the grid they were trained on, {exported}.
-Where prediction and truth are both empty a score counts as {empty!r}.
+Where prediction and truth are both empty a score counts as {empty!r}.{also}
 
 {table}
 
@@ -92,6 +92,7 @@ def volume_card(name: str, config: dict[str, Any], facts: dict[str, Any]) -> str
         storage=facts["storage"],
         patch=" x ".join(map(str, patch)),
         protocol=facts["protocol"],
+        also=f" {facts['also']}" if facts.get("also") else "",
         n_volumes=metrics["n_volumes"],
         independent=f", {len(seen)} of which trained it"
         if seen

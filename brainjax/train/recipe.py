@@ -16,7 +16,7 @@ from brainjax import augment, datasets, losses, models, optim
 from brainjax.config import bind, build, options
 from brainjax.data import feeds
 from brainjax.data.source import Input, Source
-from brainjax.datasets import label_splits, splits
+from brainjax.datasets import label_maps, label_splits, splits
 from brainjax.datasets.base import Dataset
 from brainjax.infer.predictor import Inference, Predictor
 from brainjax.lookup import lookup, nearest
@@ -105,8 +105,14 @@ class Recipe:
                 f"--config.input.size={self.input.size} is larger than the images, "
                 f"{' x '.join(map(str, native))}; use {min(native)} or less"
             )
-        stored = (self.train.batch_size, *size, channels * self.input.context)
         labels = dataset.target == "label"
+        if labels and len(dataset.info.classes) < 2:
+            raise ConfigError(
+                f"{dataset.info.name} has one class, {', '.join(dataset.info.classes)}: a classifier needs two; is "
+                f"--config.data.dir the folder above those of the classes?"
+            )
+        self._check_augment(dataset)
+        stored = (self.train.batch_size, *size, channels * self.input.context)
         key = jax.eval_shape(lambda: jax.random.key(0))
         keys = jax.ShapeDtypeStruct(stored[:1], key.dtype)
         mask = (*stored[:-1], 0 if labels else dataset.truth.shape[-1])
@@ -155,6 +161,22 @@ class Recipe:
                 f"{task} loss by --config.loss.name"
             )
         return shape
+
+    def _check_augment(self, dataset: Dataset) -> None:
+        """Raises ConfigError where the augmentation is for other channels than the dataset's."""
+        channels = dataset.image.shape[-1]
+        groups = getattr(self.augment, "groups", 0)
+        if groups and channels % groups:
+            raise ConfigError(
+                f"--config.augment.groups={groups} sequences, but {dataset.info.name} has {channels} "
+                f"({', '.join(dataset.info.channels)}): set it to {channels}"
+            )
+        synthetic = isinstance(self.augment, augment.HeadSynthesis)
+        if synthetic and dataset.info.channels != label_maps.INFO.channels:
+            raise ConfigError(
+                f"--config.augment.name=HeadSynthesis draws heads from label maps, and {dataset.info.name} has "
+                f"{', '.join(dataset.info.channels)}: use --config.augment.name=Augment, or configs/strip.py"
+            )
 
 
 def make_recipe(config: ConfigDict) -> Recipe:

@@ -1,7 +1,7 @@
 """The training step: one pure function of (state, batch, key), ignorant of devices and files."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -13,6 +13,15 @@ from brainjax.preprocess.batch import prepare
 from brainjax.train.accumulate import mapped, summed
 from brainjax.train.state import TrainState
 from brainjax.types import Batch
+
+
+class Mixed(NamedTuple):
+    """Targets of examples that `mix` has blended: both [B K], and the share [B] of its own."""
+
+    own: jax.Array
+    other: jax.Array
+    share: jax.Array
+
 
 Step = Callable[[TrainState, Batch, jax.Array], tuple[TrainState, dict[str, jax.Array]]]
 
@@ -95,7 +104,7 @@ def make_step(
                 logits, moved = model.apply(
                     variables, image, train=True, mutable=["batch_stats"], rngs={"dropout": key}
                 )
-                over, _ = losses.reduce(losses.at_all_levels(loss, logits, target), valid)
+                over, _ = losses.reduce(_scored(loss, logits, target), valid)
                 return over / count, moved
 
             (value, moved), grads = jax.value_and_grad(objective, has_aux=True)(params)
@@ -139,10 +148,11 @@ def mix(
     target: jax.Array,
     alpha: float,
     axis_name: str | None = None,
-) -> tuple[jax.Array, jax.Array]:
-    """Mixup: every example becomes a mean of itself and the next one of the global batch, and so does its target.
+) -> tuple[jax.Array, Mixed]:
+    """Mixup: every example becomes a mean of itself and the next one of the global batch, and so does its loss.
 
-    Zhang et al. 2018 (arXiv:1710.09412), equation 2. The share of the example itself is drawn from
+    Zhang et al. 2018 (arXiv:1710.09412), equation 2; the mean is that of the losses instead of the targets, which is
+    the same for cross-entropy and right for losses that want to know the one true class too. The share of the example itself is drawn from
     Beta(alpha, alpha), for each example on its own; the larger of it and the rest is taken, so that an example
     keeps its own half.
 
@@ -155,7 +165,7 @@ def mix(
         axis_name: the mapped axis that divides the batch.
 
     Returns:
-        image and target of the same shapes.
+        images of the same shape, and what each is mixed of.
     """
 
     def partner(x: jax.Array) -> jax.Array:
@@ -166,8 +176,13 @@ def mix(
     share = jax.vmap(lambda k: jax.random.beta(jax.random.fold_in(k, 1 << 29), alpha, alpha))(keys)
     share = jnp.maximum(share, 1.0 - share)
 
-    def blend(x: jax.Array) -> jax.Array:
-        own = share.reshape(-1, *(1,) * (x.ndim - 1))
-        return own * x + (1.0 - own) * partner(x)
+    own = share.reshape(-1, *(1,) * (image.ndim - 1))
+    return own * image + (1.0 - own) * partner(image), Mixed(target, partner(target), share)
 
-    return blend(image), blend(target)
+
+def _scored(loss: Callable[..., jax.Array], logits: Any, target: jax.Array | Mixed) -> jax.Array:
+    """[B], the loss of each example."""
+    if not isinstance(target, Mixed):
+        return losses.at_all_levels(loss, logits, target)
+    own, other = (losses.at_all_levels(loss, logits, t) for t in (target.own, target.other))
+    return target.share * own + (1.0 - target.share) * other
