@@ -217,11 +217,18 @@ def test_results_of_another_scan_are_not_taken_for_its_own(run, folder, capsys):
     assert (out / "t1_mask.nii.gz").read_bytes() == before
     assert run(folder / "ben" / "t1.nii.gz", "--output-dir", out, "--overwrite") == 0
     assert (out / "t1_mask.nii.gz").read_bytes() != before
+    # Other options are another result of the same scan.
+    before = (out / "t1_mask.nii.gz").read_bytes()
+    assert run(folder / "ben" / "t1.nii.gz", "--output-dir", out, "--border", 6) == 0
+    assert (out / "t1_mask.nii.gz").read_bytes() != before
+    capsys.readouterr()
+    assert run(folder / "ben" / "t1.nii.gz", "--output-dir", out, "--border", 6) == 0
+    assert "1 scans are done already" in capsys.readouterr().err
     # One that was stopped between its files is done again, and is nobody else's.
     (out / "t1_mask.nii.gz").unlink()
     record = json.loads((out / "t1_mask.json").read_text())
     (out / "t1_mask.json").write_text(json.dumps({**record, "Finished": False}))
-    assert run(folder / "ben" / "t1.nii.gz", "--output-dir", out) == 0
+    assert run(folder / "ben" / "t1.nii.gz", "--output-dir", out, "--border", 6) == 0
     assert (out / "t1_mask.nii.gz").exists()
 
 

@@ -75,10 +75,11 @@ class Job(NamedTuple):
 def run(arguments: argparse.Namespace) -> int:
     """Strips every scan; returns the exit code."""
     jobs = _jobs(arguments)
+    how = {"Model": arguments.model, "Border": arguments.border, "Mirror": arguments.mirror}
     todo, failed = [], 0
     for job in jobs:
         try:
-            if arguments.overwrite or not _done(job):
+            if arguments.overwrite or not _done(job, how):
                 todo.append(job)
         except (DataError, OSError) as error:
             failed += 1
@@ -95,14 +96,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     from brainjax.infer.strip import DEFAULT, Stripper
 
-    model = arguments.model or DEFAULT
-    stripper = Stripper.load(model)
+    stripper = Stripper.load(arguments.model or DEFAULT)
     stripper.mirror = arguments.mirror
     bar = tqdm(todo, unit="scan", disable=len(todo) < 2, file=sys.stderr)
     for job in bar:
         begun = time.perf_counter()
         try:
-            line = _strip(stripper, job, arguments.border, str(model))
+            line = _strip(stripper, job, how)
         except (DataError, OSError) as error:
             failed += 1
             tqdm.write(f"error: {error}", file=sys.stderr)
@@ -112,7 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _strip(stripper: Any, job: Job, border: float, model: str) -> str:
+def _strip(stripper: Any, job: Job, how: dict[str, Any]) -> str:
     """Does one scan; returns what to say of it."""
     import numpy as np
 
@@ -120,11 +120,11 @@ def _strip(stripper: Any, job: Job, border: float, model: str) -> str:
 
     scan, brain, mask, record = job
     volume = read_volume(scan)
-    found = stripper.find(volume, border=border)
+    found = stripper.find(volume, border=how["Border"])
     inside = found.mask.data.astype(bool)
     if not inside.any():
         raise DataError(f"{scan}: no brain was found; is it a head, and its orientation right?")
-    facts = {"Type": "Brain", "Sources": [str(scan.resolve())], "Model": model, "Border": border}
+    facts = {"Type": "Brain", "Sources": [str(scan.resolve())], "Options": how}
     facts |= {"GeneratedBy": [{"Name": "brainjax", "Version": __version__}]}
     if record is not None:  # before the rest: whose results these are, should this be the end
         facts["SHA256"] = digest(scan)
@@ -228,8 +228,8 @@ def _recorded(record: pathlib.Path) -> dict[str, Any]:
     return facts if isinstance(facts, dict) and "SHA256" in facts else {}
 
 
-def _done(job: Job) -> bool:
-    """Whether a scan is finished.
+def _done(job: Job, how: dict[str, Any]) -> bool:
+    """Whether a scan is finished, with these options.
 
     Raises:
         DataError: what lies in the place of its results is not of this scan.
@@ -242,4 +242,5 @@ def _done(job: Job) -> bool:
         raise DataError(
             f"{job.scan}: {job.brain} is there, and is {of}; choose another --output-dir, or give --overwrite"
         )
-    return facts.get("Finished") is True and job.brain.exists() and job.mask.exists()
+    whole = facts.get("Finished") is True and job.brain.exists() and job.mask.exists()
+    return whole and facts.get("Options") == how
