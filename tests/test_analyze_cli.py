@@ -136,7 +136,8 @@ def test_command_lines_that_cannot_work(tmp_path, runs, capsys, arguments, words
 def test_scans_of_one_name_get_folders_of_their_own(tmp_path, runs):
     for folder in ("one", "two"):
         save(tmp_path / folder, "same", ("flair",))
-    assert main(["analyze", str(tmp_path), "-o", str(tmp_path / "out")]) == 0
+    again = str(tmp_path / "two" / ".." / "one")  # what is named twice is done once
+    assert main(["analyze", str(tmp_path), again, "-o", str(tmp_path / "out")]) == 0
     made = {p.name for p in (tmp_path / "out").iterdir() if p.is_dir()}
     assert made == {"one_same_flair", "two_same_flair"}
 

@@ -169,6 +169,7 @@ def _jobs(arguments: argparse.Namespace) -> tuple[list[Any], list[str]]:
     if arguments.mask and len(found) != 1:
         raise ConfigError(f"--mask is of one scan; there are {len(found)}")
     places = [next(iter(one.contrasts.values())) for one in found]
+    found, places = naming.once(found, places)
     names = naming.distinct([one.name for one in found], places)
     jobs = [one._replace(name=name) for one, name in zip(found, names, strict=True)]
     _refuse_folders_of_scans(jobs, pathlib.Path(arguments.output))

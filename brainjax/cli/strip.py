@@ -210,7 +210,7 @@ def _find(paths: list[str], output: pathlib.Path) -> list[pathlib.Path]:
         if not inside:
             raise DataError(f"{text}: no scan there ({', '.join(ENDINGS)}); check the path")
         found += inside
-    return list(dict.fromkeys(found))
+    return naming.once(found, found)[0]
 
 
 def _is_ours(path: pathlib.Path, name: str) -> bool:
