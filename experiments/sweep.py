@@ -89,23 +89,19 @@ def main(changes: dict[str, str]) -> None:
         base = override(load(_CONFIG.value), changes, targets())
         workdir = pathlib.Path(_WORKDIR.value or f"checkpoints/runs/{base.name}-{stem}")
     if not _ONLY.value:
-        run(sweep.load(_SWEEP.value), changes, workdir)
+        run(sweep.load(_SWEEP.value), base, workdir)
     entry.finish(workdir, report(workdir, begun=begun, name=stem))
 
 
-def run(overrides: list[dict[str, Any]], changes: dict[str, str], workdir: pathlib.Path) -> None:
+def run(overrides: list[dict[str, Any]], base: Any, workdir: pathlib.Path) -> None:
     """Runs this shard's trials that have no result yet."""
     from brainjax import sweep
-    from brainjax.config import load
-    from brainjax.override import override
-    from brainjax.train.recipe import targets
     from brainjax.train.sweep import Runner, resolve
     from brainjax.train.trial import groups, make_trials, write_json
 
     # Of a cluster, the worker's machine decides.
     mode = resolve(_PACK.value) if _ENGINE.value == "local" else _PACK.value
     mine = sweep.shard(overrides, _SHARD.value)
-    base = override(load(_CONFIG.value), changes, targets())
     trials = make_trials(base, overrides)
     left = sum(t.result(workdir) is None for t in sweep.shard(trials, _SHARD.value))
     plan = [{"id": t.id, "overrides": t.overrides} for t in trials]

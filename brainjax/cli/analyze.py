@@ -9,6 +9,7 @@ from typing import Any
 
 from brainjax import memory
 from brainjax.cli import naming
+from brainjax.cli.resume import remaining
 from brainjax.types import ConfigError, DataError
 
 _CONTRASTS = ("t1", "t1ce", "t2", "flair")
@@ -26,7 +27,8 @@ For every scan, in results/NAME/, on the grid of its first file:
   brain_mask.nii.gz, tumour.nii.gz, probability.nii.gz, uncertainty.nii.gz
   measurements.json, measurements.csv, overlay.png
   segmentation.dcm     with --dicom-seg, of a DICOM series: the masks for archives and viewers of DICOM
-and results/result.json over all. Pictures (.jpg, .png, .tif) get classes and a heat map, and one whose colours are three sequences an outline too.
+and results/result.json over all. Pictures (.jpg, .png, .tif) get classes and a heat map,
+and one whose colours are three sequences an outline too.
 A scan that cannot be read gets one line on stderr; the others are done, and the exit code is 1.
 Research use only."""
 
@@ -86,22 +88,17 @@ def run(arguments: argparse.Namespace) -> int:
     begun = time.perf_counter()
     output = pathlib.Path(arguments.output)
     jobs, failed = _jobs(arguments)
+    _refuse_folders_of_scans(jobs, output)
     output.mkdir(parents=True, exist_ok=True)
-    todo, others = [], set()
-    for job in jobs:
-        try:
-            if arguments.overwrite or not analysis_files.finished(output / job.name, job.contrasts):
-                todo.append(job)
-        except (DataError, OSError) as error:
-            others.add(job.name)
-            failed.append(f"{job.name}: {error}")
-            print(f"error: {error}", file=sys.stderr)
+    todo, refused = remaining(
+        jobs,
+        lambda job: (
+            not arguments.overwrite and analysis_files.finished(output / job.name, job.contrasts)
+        ),
+    )
+    failed += [f"{job.name}: {error}" for job, error in refused]
+    others = {job.name for job, _ in refused}
     jobs = [job for job in jobs if job.name not in others]
-    if len(todo) < len(jobs):
-        print(
-            f"{len(jobs) - len(todo)} scans are done already; --overwrite does them again",
-            file=sys.stderr,
-        )
     if arguments.dicom_seg:
         dicom_seg.require()
     if todo:
@@ -156,9 +153,7 @@ def _jobs(arguments: argparse.Namespace) -> tuple[list[Any], list[str]]:
         missing = [str(p) for p in named.values() if not p.exists()]
         if missing:
             raise DataError(f"{missing[0]}: no such file; check the path")
-        jobs = [Files(find_scans(first)[0].name, named)]
-        _refuse_folders_of_scans(jobs, pathlib.Path(arguments.output))
-        return jobs, []
+        return [Files(find_scans(first)[0].name, named)], []
     found, failed = [], []
     for path in arguments.paths:
         try:
@@ -168,12 +163,9 @@ def _jobs(arguments: argparse.Namespace) -> tuple[list[Any], list[str]]:
             print(f"error: {error}", file=sys.stderr)
     if arguments.mask and len(found) != 1:
         raise ConfigError(f"--mask is of one scan; there are {len(found)}")
-    places = [next(iter(one.contrasts.values())) for one in found]
-    found, places = naming.once(found, places)
-    names = naming.distinct([one.name for one in found], places)
-    jobs = [one._replace(name=name) for one, name in zip(found, names, strict=True)]
-    _refuse_folders_of_scans(jobs, pathlib.Path(arguments.output))
-    return jobs, failed
+    found = list({one.first.resolve(): one for one in found}.values())  # named twice, done once
+    names = naming.distinct([one.name for one in found], [one.first for one in found])
+    return [one._replace(name=name) for one, name in zip(found, names, strict=True)], failed
 
 
 def _refuse_folders_of_scans(jobs: list[Any], output: pathlib.Path) -> None:
@@ -218,10 +210,11 @@ def _series(job: Any) -> pathlib.Path | None:
     """The DICOM folder whose grid the results have; None, and a line that says so, where it is none."""
     from tqdm import tqdm
 
-    first = next(iter(job.contrasts.values()))
-    if first.is_dir():
-        return first
-    tqdm.write(f"{job.name}: {first.name} is no DICOM series, no segmentation.dcm", file=sys.stderr)
+    if job.first.is_dir():
+        return job.first
+    tqdm.write(
+        f"{job.name}: {job.first.name} is no DICOM series, no segmentation.dcm", file=sys.stderr
+    )
     return None
 
 

@@ -3,19 +3,8 @@
 import collections
 import pathlib
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from brainjax.types import ConfigError
-
-
-def once(
-    scans: Sequence[Any], places: Sequence[pathlib.Path]
-) -> tuple[list[Any], list[pathlib.Path]]:
-    """The scans and where they are, without those that were named twice."""
-    first = {}
-    for scan, place in zip(scans, places, strict=True):
-        first.setdefault(place.resolve(), (scan, place))
-    return [scan for scan, _ in first.values()], [place for _, place in first.values()]
 
 
 def distinct(names: Sequence[str], places: Sequence[pathlib.Path]) -> list[str]:

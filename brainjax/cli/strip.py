@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from brainjax import __version__, memory
 from brainjax.cli import naming
+from brainjax.cli.resume import remaining
 from brainjax.files import digest, files_below, write_text
 from brainjax.types import ConfigError, DataError
 
@@ -76,19 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Strips every scan; returns the exit code."""
     jobs = _jobs(arguments)
     how = {"Model": arguments.model, "Border": arguments.border, "Mirror": arguments.mirror}
-    todo, failed = [], 0
-    for job in jobs:
-        try:
-            if arguments.overwrite or not _done(job, how):
-                todo.append(job)
-        except (DataError, OSError) as error:
-            failed += 1
-            print(f"error: {error}", file=sys.stderr)
-    if len(todo) + failed < len(jobs):
-        print(
-            f"{len(jobs) - len(todo) - failed} scans are done already; --overwrite does them again",
-            file=sys.stderr,
-        )
+    todo, refused = remaining(jobs, lambda job: not arguments.overwrite and _done(job, how))
+    failed = len(refused)
     if not todo:
         return 1 if failed else 0
 
@@ -201,8 +191,8 @@ def _find(paths: list[str], output: pathlib.Path) -> list[pathlib.Path]:
     for text in paths:
         path = pathlib.Path(text)
         if path.is_dir():
-            volumes = (p for p in files_below(path, without=[output]) if stem(p))
-            inside = [p for p in volumes if is_scan(p) and not _is_ours(p, stem(p))]
+            every = files_below(path, without=[output])
+            inside = [p for p in every if is_scan(p) and not _is_ours(p, stem(p))]
         elif path.exists():
             inside = [path]
         else:
@@ -210,7 +200,8 @@ def _find(paths: list[str], output: pathlib.Path) -> list[pathlib.Path]:
         if not inside:
             raise DataError(f"{text}: no scan there ({', '.join(ENDINGS)}); check the path")
         found += inside
-    return naming.once(found, found)[0]
+    # Named twice, done once.
+    return list({p.resolve(): p for p in found}.values())
 
 
 def _is_ours(path: pathlib.Path, name: str) -> bool:

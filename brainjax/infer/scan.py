@@ -137,6 +137,11 @@ class Files(NamedTuple):
     name: str
     contrasts: dict[str, pathlib.Path]
 
+    @property
+    def first(self) -> pathlib.Path:
+        """The file or folder whose grid the results get."""
+        return next(iter(self.contrasts.values()))
+
 
 def find_scans(
     path: str | pathlib.Path, *, without: Iterable[str | pathlib.Path] = ()
@@ -166,7 +171,7 @@ def find_scans(
     folders: dict[pathlib.Path, list[pathlib.Path]] = {}
     for file in files:
         folders.setdefault(file.parent, []).append(file)
-    volumes = {d: [f for f in inside if stem(f) and is_scan(f)] for d, inside in folders.items()}
+    volumes = {d: [f for f in inside if is_scan(f)] for d, inside in folders.items()}
     found = [one for d, inside in volumes.items() for one in _in_folder(d, inside)]
     if not found:
         found = [
@@ -185,8 +190,9 @@ def find_scans(
 
 
 def is_scan(path: str | pathlib.Path) -> bool:
-    """Whether a volume's name calls it none of a mask, labels and what an analysis leaves."""
-    return stem(path) not in _OURS and not set(_words(path)) & _NO_SCAN
+    """Whether a file is a volume, and its name calls it none of a mask, labels and what an analysis leaves."""
+    name = stem(path)
+    return bool(name) and name not in _OURS and not set(_words(path)) & _NO_SCAN
 
 
 def contrast_of(path: str | pathlib.Path) -> str:
