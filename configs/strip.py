@@ -14,6 +14,8 @@
     python -m experiments.train --config=configs/strip.py:tight --config.data.dir=DIR
         Goes on from that one, in checkpoints/runs/strip_unet_detail, for brains that end 2 mm around their closed surface
         and, every other head, in thin skulls. 2200 steps (86 minutes): 0.963 and 0.942; the released `checkpoints/strip_unet`.
+    python -m experiments.train --config=configs/strip.py:cisterns --config.data.dir=DIR
+        Goes on from that one, in checkpoints/runs/strip_unet_tight, for brains that keep all the fluid around their stem.
     python -m experiments.strip_heads --checkpoint=RUN --data_dir=HEADS
         Scores the run on real heads (HEADS/CASE/image.nii.gz and mask.nii.gz).
 
@@ -100,6 +102,15 @@ def _tight() -> ConfigDict:
     return config.lock()
 
 
+def _cisterns() -> ConfigDict:
+    config = base.goes_on(_tight(), "strip_unet_cisterns", steps=1200)
+    with config.unlocked():
+        # What `fluid` takes off the vertex it is not to take from the fluid around the brain stem.
+        config.data.cisterns = 20.0
+        config.optimizer.learning_rate = 6e-4
+    return config.lock()
+
+
 def _detail() -> ConfigDict:
     config = base.goes_on(_last(), "strip_unet_detail", steps=1000)
     with config.unlocked():
@@ -107,4 +118,11 @@ def _detail() -> ConfigDict:
     return config.lock()
 
 
-VARIANTS = {"": _unet, "fine": _fine, "last": _last, "detail": _detail, "tight": _tight}
+VARIANTS = {
+    "": _unet,
+    "fine": _fine,
+    "last": _last,
+    "detail": _detail,
+    "tight": _tight,
+    "cisterns": _cisterns,
+}

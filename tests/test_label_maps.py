@@ -83,6 +83,21 @@ def test_fluid_beyond_the_closed_surface_is_left_out():
     assert tight[40, 45, 80], "the falx lies within"
     with pytest.raises(ConfigError, match="data.fluid=-1"):
         LabelMaps(fluid=-1)
+    with pytest.raises(ConfigError, match="data.cisterns=-1"):
+        LabelMaps(cisterns=-1)
+
+
+def test_cisterns_keep_the_fluid_around_the_brain_stem_alone():
+    labels = head()
+    labels[36:45, 50:55, 23:30] = 16  # as far down as the fluid goes, 2 mm above the bone
+    classes = freesurfer.to_classes(labels)
+    loose, tight, kept = (
+        LabelMaps(below=200.0, **fields).brain(classes)
+        for fields in ({}, {"fluid": 1.0}, {"fluid": 1.0, "cisterns": 6.0})
+    )
+    assert (tight <= kept).all() and (kept <= loose).all()
+    added = np.argwhere(kept & ~tight)
+    assert len(added) and (added[:, 2] < 36).all()
 
 
 def test_every_head_comes_a_second_time_with_a_thinner_skull(tmp_path):

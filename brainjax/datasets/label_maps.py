@@ -50,6 +50,8 @@ class LabelMaps:
         closing: gaps of up to twice as many mm between parts of the brain belong to it (falx, tentorium, sinuses).
         fluid: mm of fluid and dura around the brain's closed surface that belong to it; 0 for all there is. The maps have
             up to 5 mm at the vertex, of which other strippers and masks made by hand keep half.
+        cisterns: all fluid within as many mm of the brain stem belongs to the brain, whatever `fluid` says: the cisterns
+            at the base, which masks made by hand keep.
         thin: each map is given a second time with what lies around the brain this many times thinner; 1 for not at all.
     """
 
@@ -57,6 +59,7 @@ class LabelMaps:
     below: float = 2.0
     closing: float = 5.0
     fluid: float = 0.0
+    cisterns: float = 0.0
     thin: float = 1.0
 
     def __post_init__(self) -> None:
@@ -65,6 +68,8 @@ class LabelMaps:
             raise ConfigError(f"--config.data.thin={self.thin}; use 1.0 or more")
         if not self.fluid >= 0:
             raise ConfigError(f"--config.data.fluid={self.fluid}; use mm, or 0.0 for all of it")
+        if not self.cisterns >= 0:
+            raise ConfigError(f"--config.data.cisterns={self.cisterns}; use mm, or 0.0 for none")
 
     def load(self, progress: Callable[[int, int], None] | None = None) -> ArrayDataset:
         """Reads the maps: about 3 s each, 7 s with `fluid` and `thin`.
@@ -161,10 +166,16 @@ class LabelMaps:
         part = ndimage.distance_transform_edt(part) > self.closing
         part = ndimage.binary_fill_holes(part)
         if self.fluid:
-            hull = _closed_surface(box.cut(classes), part)
-            part &= ndimage.distance_transform_edt(~hull) <= self.fluid
+            near = box.cut(classes)
+            kept = _within(_closed_surface(near, part), self.fluid)
+            part &= kept | _within(near == freesurfer.BRAINSTEM, self.cisterns)
         labels, _ = ndimage.label(part)
         return box.paste(labels == 1 + np.bincount(labels.ravel())[1:].argmax())
+
+
+def _within(mask: np.ndarray, distance: float) -> np.ndarray:
+    """[X Y Z] bool: what is at most `distance` voxels from the mask; nothing if that is empty."""
+    return mask.any() & (ndimage.distance_transform_edt(~mask) <= distance)
 
 
 def _closed_surface(classes: np.ndarray, brain: np.ndarray) -> np.ndarray:

@@ -40,6 +40,7 @@ TISSUE_OF = tuple(tissue for _, tissue, _ in _TABLE.values())
 IN_BRAIN = np.array([brain for _, _, brain in _TABLE.values()])
 # The brain itself, without the fluid around it; its ventricles count as its own.
 IS_TISSUE = IN_BRAIN & (np.array(NAMES) != "csf")
+BRAINSTEM = NAMES.index("brainstem")
 CEREBELLUM = (NAMES.index("cerebellar_white"), NAMES.index("cerebellar_grey"))
 _HIGHEST = 1024
 
