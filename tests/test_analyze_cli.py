@@ -194,7 +194,55 @@ def test_skipping_the_segmentation_skips_that_of_pictures(tmp_path, runs):
     assert main(["analyze", str(picture), "--overwrite", "-o", out]) == 0
     assert main(["analyze", str(save(tmp_path / "case")), "-o", out]) == 0
     loaded = [one for one in runs if isinstance(one, dict)]
-    assert loaded == [{"segment": "", "picture": ""}, {}, {"picture": ""}]
+    none = {"segment": "", "segment_t1": "", "picture": ""}
+    assert loaded == [none, {}, {"picture": ""}]
+
+
+def test_files_of_one_folder_are_one_scan_as_the_folder_is(tmp_path, runs):
+    case = save(tmp_path / "case")
+    write_volume(case / "case_seg.nii.gz", phantom.head().first)
+    files = sorted(map(str, case.glob("*.nii.gz")))
+    out = tmp_path / "out"
+    assert main(["analyze", *files, str(case), files[1], "-o", str(out)]) == 0
+    assert runs[1:] == ["case"]
+    found = json.loads((out / "case" / "measurements.json").read_text())
+    assert found["scan"]["contrasts"] == ["t1", "t1ce", "t2", "flair"]
+
+
+def test_a_folder_with_two_files_of_a_contrast_costs_no_other_scan(tmp_path, runs, capsys):
+    save(tmp_path / "in" / "a", "a", ("flair",))
+    save(tmp_path / "in" / "b", "b", ("t1", "flair"))
+    (tmp_path / "in" / "b" / "b_t1.nii").write_bytes(b"")
+    assert main(["analyze", str(tmp_path / "in"), "-o", str(tmp_path / "out")]) == 1
+    assert runs[1:] == ["a_flair"]
+    assert "is a second t1 beside" in capsys.readouterr().err
+
+
+def test_other_options_are_another_analysis(tmp_path, runs):
+    case, out = str(save(tmp_path / "case")), str(tmp_path / "out")
+    assert main(["analyze", case, "--skip", "segment", "-o", out]) == 0
+    for _ in range(2):
+        assert main(["analyze", case, "-o", out]) == 0
+    assert [one for one in runs if one == "case"] == ["case"] * 2
+
+
+def test_a_scan_that_breaks_the_program_stops_no_other(tmp_path, runs, capsys, monkeypatch):
+    for name in ("a", "b"):
+        save(tmp_path / "in" / name, name, ("flair",))
+    from brainjax.report import analysis_files
+
+    write = analysis_files.write
+
+    def breaks(folder, *rest, **options):
+        if folder.name == "a_flair":
+            raise ZeroDivisionError("division by zero")
+        write(folder, *rest, **options)
+
+    monkeypatch.setattr(analysis_files, "write", breaks)
+    assert main(["analyze", str(tmp_path / "in"), "-o", str(tmp_path / "out")]) == 1
+    told = capsys.readouterr()
+    assert "a_flair.nii.gz: unexpected ZeroDivisionError: division by zero" in told.err
+    assert json.loads(told.out.splitlines()[-1])["metrics"] == {"n_scans": 1, "n_failed": 1}
 
 
 def test_a_dicom_series_gets_a_segmentation_too(tmp_path, runs, capsys):
@@ -223,6 +271,30 @@ def test_a_dicom_series_gets_a_segmentation_too(tmp_path, runs, capsys):
     segmentation = pydicom.dcmread(made)
     assert [s.SegmentLabel for s in segmentation.SegmentSequence] == ["brain"]
     assert segmentation.pixel_array.sum() == brain.data.sum() > 0
+
+
+def test_a_segmentation_that_cannot_be_written_costs_nothing_else(
+    tmp_path, runs, capsys, monkeypatch
+):
+    from brainjax.report import analysis_files
+    from brainjax.types import DataError
+
+    def refuses(*_):
+        raise DataError("the series lacks PatientID")
+
+    monkeypatch.setattr(analysis_files.segmentation, "write", refuses)
+    scan = phantom.head(("flair",))
+    analysis = Pipeline(Knowing())(scan)
+    files = {"flair": tmp_path / "x"}
+    (tmp_path / "x").write_bytes(b"1")
+    with pytest.raises(DataError, match="lacks PatientID"):
+        analysis_files.write(tmp_path / "o", analysis, tmp_path, files=files)
+    assert {p.name for p in (tmp_path / "o").iterdir()} == {
+        *("brain_mask.nii.gz", "report.html", "overlay.png"),
+        *("measurements.json", "measurements.csv"),
+    }
+    assert analysis_files.finished(tmp_path / "o", files)
+    assert not analysis_files.finished(tmp_path / "o", files, {"dicom_seg": True})
 
 
 def test_pictures_are_analysed_too(tmp_path, runs):

@@ -56,7 +56,7 @@ ONLY_IN = {
     "absl": r"",
     "apache_beam": r"datasets/common_builder\.py",
     "nibabel": r"io/.*|preprocess/.*",
-    "pydicom": r"io/dicom(_seg)?\.py",
+    "pydicom": r"io/dicom(_seg|_series)?\.py",
     "highdicom": r"io/dicom_seg\.py",
     "PIL": r"io/.*|report/.*|datasets/.*",
     "matplotlib": r"report/.*",

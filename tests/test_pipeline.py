@@ -12,7 +12,7 @@ from brainjax.infer import Inference
 from brainjax.infer import pipeline as module
 from brainjax.infer.pipeline import Pipeline
 from brainjax.infer.scan import UNKNOWN, MissingContrast, Scan
-from brainjax.io import write_volume
+from brainjax.io import Volume, write_volume
 from brainjax.preprocess.grid import resample
 from brainjax.types import CheckpointError, DataError
 
@@ -196,12 +196,31 @@ def test_the_answer_is_the_likeliest_class_and_the_rule_of_95_percent_is_told(pi
     found = pipeline(phantom.head(("t1",)))
     assert found.answers == {"slices": "no_tumor"}
     assert "below 95%: glioma_tumor" in found.stage("slices").note
+    assert found.facts()["rules"] == {"slices": "glioma_tumor"}
 
 
 def test_nothing_but_a_scan_is_an_answer_too():
     found = Pipeline()(phantom.head(("t1",)))
     assert {s.status for s in found.stages} == {"skipped"}
     assert found.tumour is None and found.lesions == ()
+
+
+def test_without_a_stripper_all_that_is_not_black_is_brain(segmenter, voted):
+    scan = phantom.head()
+    inside = phantom.ball(scan.grid.affine, scan.grid.shape, phantom.CENTRE, phantom.BRAIN)
+    bare = Scan("x", {c: v.with_data(v.data * inside) for c, v in scan.volumes.items()})
+    classifier = types.SimpleNamespace(facts={"task": "classification"})
+    found = Pipeline(slices=classifier, segmenter=segmenter)(bare)
+    assert found.brain is not None and found.brain.data.sum() == inside.sum()
+    assert found.tumour.data.any() and not found.tumour.data[~inside].any()
+    assert any("no skull" in line for line in found.warnings)
+
+
+@pytest.mark.parametrize("spacing", [0.003, 30.0])
+def test_what_is_no_head_by_its_size_is_refused(pipeline, spacing):
+    volume = Volume(np.ones((40, 40, 40), np.float32), np.diag([spacing] * 3 + [1]))
+    with pytest.raises(DataError, match="that of no head; is the voxel size .* in mm"):
+        pipeline(volume)
 
 
 def test_models_that_are_not_there_are_told():
@@ -238,7 +257,9 @@ def test_pictures_get_a_class_and_where_colours_are_sequences_a_mask(tmp_path):
     (lesion,) = found.lesions
     assert lesion.centroid_mm == pytest.approx((7.5, 29.5, 0.0))  # to the left and to the front
     assert any("pixels" in line for line in found.warnings)
-    plain = Pipeline(painter=Painter()).picture(np.stack([grey] * 3, -1))
+    marked = np.stack([grey] * 3, -1)
+    marked[8, 20] = 255, 0, 0  # a cursor is no second sequence
+    plain = Pipeline(painter=Painter()).picture(marked)
     assert plain.stage("segment").status == "skipped" and plain.tumour is None
     with pytest.raises(DataError):
         Pipeline().picture(tmp_path / "gone.png")

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from brainjax.infer.analysis import Analysis, Stage
-from brainjax.infer.scan import UNKNOWN, Scan, contrast_of, find_scans, read_scan
+from brainjax.infer.scan import Scan, find_scans, read_scan
+from brainjax.infer.scan_names import UNKNOWN, contrast_in, contrast_of
 from brainjax.io import Volume
 from brainjax.types import DataError
 
@@ -30,6 +31,15 @@ def write(path, value=1.0, shape=(6, 5, 4), affine=AFFINE):
         ("p1_t2.mgz", "t2"),
         ("image.nii.gz", UNKNOWN),
         ("t1000.nii.gz", UNKNOWN),
+        ("sub-01_ses-2_T1w.nii.gz", "t1"),
+        ("sub-01_ce-gadolinium_T1w.nii.gz", "t1ce"),
+        ("p1_T1_gd.nii.gz", "t1ce"),
+        ("p1-T1-post.nii", "t1ce"),
+        ("p1_t1_pre.nii", "t1"),
+        ("post_t1.nii.gz", "t1"),
+        ("p1_T2_FLAIR.nii.gz", "flair"),
+        ("gd.nii.gz", UNKNOWN),
+        ("-.nii.gz", UNKNOWN),
     ],
 )
 def test_contrasts_are_known_by_name(name, contrast):
@@ -140,6 +150,42 @@ def test_folders_of_dicom_files_are_scans(tmp_path):
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "readme.txt").write_text("none")
     assert [one.name for one in find_scans(tmp_path)] == ["one", "two"]
+
+
+def test_names_of_several_words_are_of_one_scan(tmp_path):
+    for name in ("P1_T1w", "P1_ce-gadolinium_T1w", "P1_T2w", "P1_t2_flair", "Q_T2w"):
+        write(tmp_path / f"{name}.nii.gz")
+    found = {one.name: tuple(one.contrasts) for one in find_scans(tmp_path)}
+    assert found == {"P1": ("t1", "t1ce", "t2", "flair"), "Q_T2w": ("t2",)}
+
+
+@pytest.mark.parametrize(
+    "text, contrast",
+    [
+        ("AX T1 MPRAGE POST", "t1ce"),
+        ("Sag MPRAGE", "t1"),
+        ("t2_tse_dark-FLAIR_tra", "flair"),
+        ("AX T2 TSE", "t2"),
+        ("ep2d_diff", UNKNOWN),
+    ],
+)
+def test_series_are_known_by_any_word(text, contrast):
+    assert contrast_in(text) == contrast
+
+
+def test_series_of_one_examination_are_one_scan(tmp_path):
+    dicoms = pytest.importorskip("dicoms", reason="needs the extra dicom", exc_type=ImportError)
+    for patient in ("ann", "bert"):
+        for name in ("401", "t1_post", "701", "localizer"):
+            (tmp_path / patient).mkdir(exist_ok=True)
+            told = {"401": "AX T2 FLAIR", "701": "AX T2"}.get(name, "")
+            tags = dicoms.TAGS | {"StudyInstanceUID": f"1.2.{len(patient)}"}
+            made = dicoms.slices(SeriesDescription=told, **tags)
+            dicoms.write(tmp_path / patient / name, made)
+    write(tmp_path / "bert" / "nifti" / "x_t1.nii.gz")  # volumes do not hide series
+    found = {one.name: tuple(one.contrasts) for one in find_scans(tmp_path / "bert")}
+    assert found == {"bert": ("t1ce", "t2", "flair"), "localizer": (UNKNOWN,), "x_t1": ("t1",)}
+    assert len(find_scans(tmp_path)) == 5
 
 
 def test_an_analysis_tells_its_facts():

@@ -135,3 +135,14 @@ def test_a_stripped_scan_gets_a_rim_where_its_skull_was():
     assert edge[128, :, 1].max() >= 190 and edge[0, 0, 1] == 0
     with pytest.raises(MissingContrast, match="FLAIR"):
         tumour.segment(Slices(), phantom.head(("t1",)), None)
+
+
+def test_a_model_of_slices_of_other_channels_is_asked_for_those():
+    model = types.SimpleNamespace(rank=2, facts={"channels": ("image",)})
+    scan = phantom.head(("t1",))
+    assert not tumour.can_do(model, scan)
+    with pytest.raises(MissingContrast, match="looked for in IMAGE, and there is only t1"):
+        tumour.segment(model, scan, brain_of(scan))
+    assert tumour.can_do(
+        types.SimpleNamespace(rank=2, facts={"channels": ("t1ce",)}), phantom.head()
+    )

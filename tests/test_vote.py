@@ -134,10 +134,29 @@ def test_tiny_and_four_dimensional_scans():
         slices(scan.with_data(rng.uniform(0, 1, (2, 2, 2, 3))))
 
 
-def test_a_classifier_of_other_classes_is_refused():
-    other = types.SimpleNamespace(classes=("no", "yes"))
-    with pytest.raises(ConfigError, match="no class 'no_tumor'; give healthy= one of no, yes"):
-        vote(other, head())
+def test_the_healthy_class_is_known_by_its_name_or_named():
+    def of(classes, **options):
+        model = types.SimpleNamespace(
+            classes=classes, probabilities=lambda images: np.array([[0.96, 0.04]] * len(images))
+        )
+        return vote(model, head(), pictures=0, **options).answer
+
+    assert of(("no", "yes")) == "no"
+    assert of(("yes", "no")) == "yes"
+    assert of(("glioma", "oedema")) == "glioma", "none is healthy: the likeliest"
+    assert of(("glioma", "fine"), healthy="fine") == "glioma"
+    with pytest.raises(ConfigError, match="no class 'fine'; give healthy= one of no, yes"):
+        of(("no", "yes"), healthy="fine")
+
+
+def test_a_network_that_cannot_be_explained_answers_all_the_same(tiny, monkeypatch):
+    def refuses(*_):
+        raise ConfigError("no convolutions to look at")
+
+    monkeypatch.setattr("brainjax.infer.vote.grad_cam", refuses)
+    found = vote(tiny, head())
+    assert found.probabilities and not found.pictures
+    assert any("no convolutions to look at" in note for note in found.notes)
 
 
 def test_a_real_classifier_sees_all_slices_and_shows_the_most_telling(tiny):

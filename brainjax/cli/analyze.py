@@ -9,6 +9,7 @@ from typing import Any
 
 from brainjax import memory
 from brainjax.cli import naming
+from brainjax.cli.failures import said
 from brainjax.cli.resume import remaining
 from brainjax.types import ConfigError, DataError
 
@@ -20,6 +21,7 @@ examples:
   brainjax analyze head.nii.gz --output results
   brainjax analyze BraTS-GLI-00001-000/ --output results       a folder with _t1, _t1ce, _t2, _flair (or -t1n ...)
   brainjax analyze --t1ce a.nii.gz --flair b.nii.gz --output results
+  brainjax analyze patient_*.nii.gz --output results           files of one folder belong together by their names, too
   brainjax analyze cohort/ --output results                    every scan in a tree; run it again to go on
 
 For every scan, in results/NAME/, on the grid of its first file:
@@ -29,7 +31,7 @@ For every scan, in results/NAME/, on the grid of its first file:
   segmentation.dcm     with --dicom-seg, of a DICOM series: the masks for archives and viewers of DICOM
 and results/result.json over all. Pictures (.jpg, .png, .tif) get classes and a heat map,
 and one whose colours are three sequences an outline too.
-A scan that cannot be read gets one line on stderr; the others are done, and the exit code is 1.
+A scan that cannot be done gets one line on stderr; the others are done, and the exit code is 1.
 Research use only."""
 
 
@@ -63,6 +65,8 @@ def add(subparsers: argparse._SubParsersAction) -> None:
         ("slices", "classification by slices"),
         ("volume", "classification of the volume"),
         ("segment", "tumour segmentation of volumes, of whatever contrasts there are"),
+        ("segment-t1", "tumour segmentation of volumes without FLAIR"),
+        ("picture", "tumour segmentation of single pictures"),
     ):
         parser.add_argument(
             f"--{stage}-model", metavar="NAME", help=f"released model or folder for {what}"
@@ -90,12 +94,15 @@ def run(arguments: argparse.Namespace) -> int:
     jobs, failed = _jobs(arguments)
     _refuse_folders_of_scans(jobs, output)
     output.mkdir(parents=True, exist_ok=True)
-    todo, refused = remaining(
-        jobs,
-        lambda job: (
-            not arguments.overwrite and analysis_files.finished(output / job.name, job.contrasts)
-        ),
-    )
+    options = _options(arguments)
+
+    def done(job: Any) -> bool:
+        asked = options | {analysis_files.SEGMENTATION: arguments.dicom_seg and job.first.is_dir()}
+        return not arguments.overwrite and analysis_files.finished(
+            output / job.name, job.contrasts, asked
+        )
+
+    todo, refused = remaining(jobs, done)
     failed += [f"{job.name}: {error}" for job, error in refused]
     others = {job.name for job, _ in refused}
     jobs = [job for job in jobs if job.name not in others]
@@ -106,10 +113,10 @@ def run(arguments: argparse.Namespace) -> int:
     bar = tqdm(todo, unit="scan", disable=len(todo) < 2, file=sys.stderr)
     for job in bar:
         try:
-            line = _analyze(pipeline, job, output / job.name, arguments)
-        except (DataError, OSError) as error:
-            failed.append(f"{job.name}: {error}")
-            tqdm.write(f"error: {error}", file=sys.stderr)
+            line = _analyze(pipeline, job, output / job.name, arguments, options)
+        except Exception as error:  # whatever is wrong with one scan, the others are done
+            failed.append(said(error, job.first))
+            tqdm.write(f"error: {failed[-1]}", file=sys.stderr)
         else:
             tqdm.write(line)
         memory.give_back()
@@ -123,17 +130,34 @@ def _models(arguments: argparse.Namespace, jobs: list[Any]) -> dict[str, str]:
     """What `Pipeline.load` is to open for these scans."""
     from brainjax.infer.scan import PICTURE
 
-    chosen = {
-        stage: getattr(arguments, f"{stage}_model")
-        for stage in ("strip", "slices", "volume", "segment")
-    }
-    models = {stage: name for stage, name in chosen.items() if name}
+    models = _named_models(arguments)
     models |= dict.fromkeys(arguments.skip, "")
+    if "segment" in arguments.skip:
+        models["segment_t1"] = ""
     if arguments.no_strip or arguments.mask:
         models["strip"] = ""
     if "segment" in arguments.skip or not any(PICTURE in job.contrasts for job in jobs):
         models["picture"] = ""
     return models
+
+
+def _named_models(arguments: argparse.Namespace) -> dict[str, str]:
+    """Stage -> the model that the command line names for it."""
+    stages = ("strip", "slices", "volume", "segment", "segment_t1", "picture")
+    chosen = {stage: getattr(arguments, f"{stage}_model") for stage in stages}
+    return {stage: name for stage, name in chosen.items() if name}
+
+
+def _options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What was asked of the analysis, for a second run to know whether it asks the same."""
+    from brainjax.files import digest
+
+    return {
+        "models": _named_models(arguments),
+        "skip": sorted(set(arguments.skip)),
+        "no_strip": arguments.no_strip,
+        "mask": digest(arguments.mask) if arguments.mask else "",
+    }
 
 
 def _jobs(arguments: argparse.Namespace) -> tuple[list[Any], list[str]]:
@@ -143,7 +167,7 @@ def _jobs(arguments: argparse.Namespace) -> tuple[list[Any], list[str]]:
         ConfigError: paths and options do not fit together.
         DataError: there is nothing to analyse.
     """
-    from brainjax.infer.scan import Files, find_scans
+    from brainjax.infer.scan import Files, find_scans, of_files
 
     named = {c: pathlib.Path(getattr(arguments, c)) for c in _CONTRASTS if getattr(arguments, c)}
     if bool(named) == bool(arguments.paths):
@@ -154,18 +178,33 @@ def _jobs(arguments: argparse.Namespace) -> tuple[list[Any], list[str]]:
         if missing:
             raise DataError(f"{missing[0]}: no such file; check the path")
         return [Files(find_scans(first)[0].name, named)], []
-    found, failed = [], []
+    failed: list[str] = []
+    found = of_files([path for path in arguments.paths if pathlib.Path(path).is_file()], failed)
     for path in arguments.paths:
-        try:
-            found += find_scans(path, without=[arguments.output])
-        except DataError as error:
-            failed.append(str(error))
-            print(f"error: {error}", file=sys.stderr)
+        if not pathlib.Path(path).is_file():
+            try:
+                found += find_scans(path, without=[arguments.output], failed=failed)
+            except DataError as error:
+                failed.append(str(error))
+    for error in failed:
+        print(f"error: {error}", file=sys.stderr)
+    found = _once(found)
     if arguments.mask and len(found) != 1:
         raise ConfigError(f"--mask is of one scan; there are {len(found)}")
-    found = list({one.first.resolve(): one for one in found}.values())  # named twice, done once
     names = naming.distinct([one.name for one in found], [one.first for one in found])
     return [one._replace(name=name) for one, name in zip(found, names, strict=True)], failed
+
+
+def _once(found: list[Any]) -> list[Any]:
+    """Without those whose files all belong to another one, too: what is named twice is done once, and whole."""
+    files = [frozenset(p.resolve() for p in one.contrasts.values()) for one in found]
+    return [
+        one
+        for i, one in enumerate(found)
+        if not any(
+            files[i] < other or (files[i] == other and j < i) for j, other in enumerate(files)
+        )
+    ]
 
 
 def _refuse_folders_of_scans(jobs: list[Any], output: pathlib.Path) -> None:
@@ -181,7 +220,13 @@ def _refuse_folders_of_scans(jobs: list[Any], output: pathlib.Path) -> None:
             raise ConfigError(f"{folder} holds a scan; choose another --output for the results")
 
 
-def _analyze(pipeline: Any, job: Any, folder: pathlib.Path, arguments: argparse.Namespace) -> str:
+def _analyze(
+    pipeline: Any,
+    job: Any,
+    folder: pathlib.Path,
+    arguments: argparse.Namespace,
+    options: dict[str, Any],
+) -> str:
     """Does one scan; returns what to say of it."""
     from brainjax.infer.scan import PICTURE, read_scan
     from brainjax.report import analysis_files
@@ -192,7 +237,7 @@ def _analyze(pipeline: Any, job: Any, folder: pathlib.Path, arguments: argparse.
         scan = read_scan(contrasts=job.contrasts, name=job.name)
         analysis = pipeline(scan, brain=arguments.mask)
     series = _series(job) if arguments.dicom_seg else None
-    analysis_files.write(folder, analysis, series, files=job.contrasts)
+    analysis_files.write(folder, analysis, series, files=job.contrasts, options=options)
     facts = analysis.facts()
     words = [f"{job.name}:"]
     if facts["brain_ml"] is not None:

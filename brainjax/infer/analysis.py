@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from brainjax import __version__
 from brainjax.datasets.regions import REGIONS, enhancing_label, to_regions
 from brainjax.infer.localize import Lesion
 from brainjax.infer.scan import Scan
@@ -48,7 +49,8 @@ class Analysis:
         probability: float32 in 0 to 1, of whole tumour.
         uncertainty: float32 in 0 to 1, how far the predictions of the scan and its mirror images differ.
         classes: how ('slices': the vote of slices, 'volume': the 3D network) -> class -> probability.
-        answers: how -> the class that it comes to.
+        answers: how -> the likeliest class.
+        rules: how -> the class by the rule that no head is healthy below 95 %, where there is that rule (`infer.vote`).
         lesions: largest first.
         pictures: title -> [H W 3] uint8.
         warnings: what the reader must know before believing any of it.
@@ -64,6 +66,7 @@ class Analysis:
     uncertainty: Volume | None = None
     classes: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
     answers: dict[str, str] = dataclasses.field(default_factory=dict)
+    rules: dict[str, str] = dataclasses.field(default_factory=dict)
     lesions: tuple[Lesion, ...] = ()
     pictures: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -110,6 +113,7 @@ class Analysis:
                 for how, of in self.classes.items()
             },
             "answers": dict(self.answers),
+            "rules": dict(self.rules),
             "lesions": [lesion.facts() for lesion in self.lesions],
             "warnings": list(self.warnings),
             "stages": [
@@ -117,5 +121,6 @@ class Analysis:
                 for stage in self.stages
             ],
             "seconds": round(self.seconds, 2),
+            "brainjax": __version__,
             "use": "research use only",
         }

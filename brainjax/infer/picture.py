@@ -14,7 +14,10 @@ from brainjax.infer.segmenter import Segmenter
 from brainjax.infer.vote import SliceVote, VolumeVote, explain
 from brainjax.io import Volume
 from brainjax.io.images import read_image, to_grey
+from brainjax.types import ConfigError
 
+_TINT = 12  # grey levels between the colours of a pixel, from which it is coloured
+_COLOURED = 0.05  # share of such pixels among those that are not black, from which a picture's colours are three sequences
 _PIXELS = (
     "a picture has no size in mm: lengths count pixels, and what is told in ml thousands of them"
 )
@@ -53,7 +56,11 @@ def analyze(
         classes = classifier(image)
         answer = max(classes, key=classes.get)
         voted = VolumeVote(answer, classes, (SliceVote("axial", 0, 0.0, classes),), (grey,), {}, ())
-        pictures = explain(classifier, voted, 1)
+        try:
+            pictures = explain(classifier, voted, 1)
+        except ConfigError as error:
+            pictures = {}
+            warnings.append(f"nothing explains the answer: {error}")
         found["classes"]["slices"], found["answers"]["slices"] = classes, answer
         found["pictures"] = {f"{answer} {classes[answer]:.2f}": p for p in pictures.values()}
         warnings += [f"the picture is unlike those trained on: {x}" for x in unlike.unlike(image)]
@@ -83,7 +90,7 @@ def _segment(
     if segmenter is None:
         return Stage("segment", "skipped")
     channels = ", ".join(segmenter.facts["channels"])
-    if image.ndim != 3 or image.shape[2] != 3 or (np.ptp(image, axis=2) == 0).all():
+    if image.ndim != 3 or image.shape[2] != 3 or not _coloured(image):
         return Stage(
             "segment", "skipped", note=f"a grey picture; the model wants {channels} as colours"
         )
@@ -95,6 +102,12 @@ def _segment(
     note = f"red, green and blue were taken for {channels}"
     took = time.perf_counter() - begun
     return Stage("segment", "done", name, took, note, dict(segmenter.facts))
+
+
+def _coloured(image: np.ndarray) -> bool:
+    """Whether colours fill the head; a mark or an arrow on a grey one, or a compressor's tint, do not."""
+    lit = image.max(2) > _TINT
+    return bool(lit.any()) and (np.ptp(image.astype(int), axis=2)[lit] > _TINT).mean() > _COLOURED
 
 
 def _turned(picture: np.ndarray) -> np.ndarray:

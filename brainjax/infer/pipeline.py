@@ -24,7 +24,7 @@ from brainjax.infer.scan import UNKNOWN, MissingContrast, Scan, read_scan
 from brainjax.infer.scan_classifier import ScanClassifier
 from brainjax.infer.segmenter import Segmenter
 from brainjax.infer.strip import Stripper
-from brainjax.infer.vote import HEALTHY, vote
+from brainjax.infer.vote import HEALTHY, healthy_class, vote
 from brainjax.io import Volume, read_volume
 from brainjax.preprocess.grid import resample
 from brainjax.types import BrainjaxError, DataError
@@ -42,6 +42,7 @@ _BARE = 0.9  # Dice of all that is not black with the stripper's brain: such a s
 _TELLING = ("t1ce", "t1", "flair", "t2")  # contrasts by what they tell of a tumour's kind
 _PLAIN = ("t1", "t1ce", "flair", "t2")  # by how well brain and skull are told apart
 _NO_FLAIR = "there is no FLAIR, in which most of a glioma shows; a tumour outlined in T1 alone is a rough one"
+_NO_SKULL = "the scan has no skull, and the classifier learned from whole heads: its probabilities are less to be relied on"
 _SURE = 0.5  # probability of no tumour, and
 _MUCH = 1.0  # ml of tumour, from which two stages contradict one another
 
@@ -125,9 +126,10 @@ class Pipeline:
             progress: called with one of `STAGES` and the share of it that is done, 0.0 to 1.0.
 
         Raises:
-            DataError: the scan or the mask cannot be read.
+            DataError: the scan or the mask cannot be read, or the scan's voxel size is no head's.
         """
         run = _Run(_as_scan(scan), progress or (lambda *_: None))
+        quality.require_head(run.scan)
         given = None if brain is None else _on_grid(brain, run.scan)
         run.warnings += quality.of_scan(run.scan)
         self._strip(run, given)
@@ -148,14 +150,18 @@ class Pipeline:
                 run.brain = given
                 return "given", "the mask that was given"
             if self.stripper is None:
-                return "skipped", "the whole scan was taken for brain"
+                run.brain, run.bare = _not_black(run.scan), True
+                return (
+                    "skipped",
+                    "the scan was said to be stripped: all that is not black was taken",
+                )
             name, volume = run.scan.prefer(*_PLAIN)
             found = self.stripper.find(volume).mask.data > 0
             if not found.any():
                 raise DataError("no brain was found; is it a head, and its orientation right?")
             bare = _not_black(run.scan)
             if 2 * (bare & found).sum() > _BARE * (bare.sum() + found.sum()):
-                run.brain = bare
+                run.brain, run.bare = bare, True
                 return "done", "stripped before: all that is not black was taken"
             run.brain = found
             return "done", f"of the {name}" if len(run.scan.volumes) > 1 else ""
@@ -173,11 +179,14 @@ class Pipeline:
                 return "skipped", ""
             found = vote(self.slices, volume, run.mask)
             run.found["classes"]["slices"] = dict(found.probabilities)
+            run.found["rules"]["slices"] = found.answer
             run.found["answers"]["slices"] = likeliest = max(
                 found.probabilities, key=found.probabilities.get
             )
             run.found["pictures"].update(found.pictures)
             run.warnings += [*found.notes, *unlike.unsure(found.probabilities)]
+            if run.bare:
+                run.warnings.append(_NO_SKULL)
             if found.answer == likeliest:
                 return "done", note
             # The reference's rule calls nearly everybody ill; it is told, and not taken for the answer.
@@ -233,9 +242,10 @@ class _Run:
     def __init__(self, scan: Scan, tell: Progress):
         self.begun, self.scan, self.tell = time.perf_counter(), scan, tell
         self.brain: np.ndarray | None = None
+        self.bare = False  # whether the scan was stripped before
         self.warnings: list[str] = []
         self.stages: list[Stage] = []
-        self.found: dict[str, Any] = {"classes": {}, "answers": {}, "pictures": {}}
+        self.found: dict[str, Any] = {"classes": {}, "answers": {}, "rules": {}, "pictures": {}}
 
     @property
     def mask(self) -> Volume | None:
@@ -313,7 +323,10 @@ def _contradictions(analysis: Analysis) -> list[str]:
     found = []
     volume = sum(lesion.volume_ml for lesion in analysis.lesions)
     for how, classes in analysis.classes.items():
-        healthy = classes.get("no_tumor", 0.0)
+        name = healthy_class(list(classes))
+        if name is None:
+            continue
+        healthy = classes[name]
         if analysis.tumour is not None and volume >= _MUCH and healthy > _SURE:
             found.append(
                 f"the stages disagree: {volume:.1f} ml of tumour were segmented, and by {how} there is none ({healthy:.0%})"

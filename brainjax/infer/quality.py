@@ -3,18 +3,34 @@
 import numpy as np
 
 from brainjax.infer.scan import Scan
+from brainjax.types import DataError
 
 BRAIN_ML = (
     250.0,
     2200.0,
 )  # newborns have some 350 ml with the fluid around the brain, large adults 1900
 _FIELD, _WIDEST = 90.0, 400.0  # mm; less along an axis shows part of a brain, more is no head
+_NO_HEAD = (
+    30.0,
+    600.0,
+)  # mm along the longest axis: voxels said to be metres or microns, and memory without end
 _THICK = 6.0  # mm
 _FEW = 16  # slices
 _FLAT = 8  # different values; a mask or a map of labels has so few
 _TOUCHES = (
     0.15  # share of the brain's largest cross-section that lies on the border of the field of view
 )
+
+
+def require_head(scan: Scan) -> None:
+    """Raises DataError where the scan is of a size that no head has, so that its voxel size must be wrong."""
+    size = [n * s for n, s in zip(scan.grid.shape, scan.spacing, strict=True)]
+    low, high = _NO_HEAD
+    if not low <= max(size) <= high:
+        raise DataError(
+            f"{scan.name}: the field of view is {_times(size)} mm, that of no head; is the voxel size in the file's "
+            f"header, {_times(scan.spacing)}, in mm?"
+        )
 
 
 def of_scan(scan: Scan) -> list[str]:

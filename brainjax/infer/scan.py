@@ -3,23 +3,24 @@
 import dataclasses
 import pathlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from brainjax.datasets import brats
 from brainjax.files import files_below
+from brainjax.infer.scan_names import UNKNOWN, contrast_in, take_apart
+from brainjax.infer.scan_names import contrast_of as contrast_of
 from brainjax.io import Grid, Volume, read_volume
 from brainjax.io.dicom import ENDINGS as DICOM_ENDINGS
+from brainjax.io.dicom_series import describe
 from brainjax.io.files import ENDINGS, stem
 from brainjax.io.images import ENDINGS as PICTURES
 from brainjax.preprocess.grid import resample
 from brainjax.types import DataError
 
 CONTRASTS = brats.INFO.channels  # t1, t1ce, t2, flair
-UNKNOWN = "unknown"  # contrast of a lone scan whose name does not say
 PICTURE = "picture"  # in the place of a contrast: no volume but a single image, see `brainjax.infer.picture`
 _LOOKS = 8  # files of a folder that are opened to see whether they are DICOM: a README or LICENSE may come first
-_KNOWN = {word: contrast for contrast in CONTRASTS for word in brats.WORDS[contrast]}
 _NO_SCAN = {
     "seg",
     "mask",
@@ -144,21 +145,25 @@ class Files(NamedTuple):
 
 
 def find_scans(
-    path: str | pathlib.Path, *, without: Iterable[str | pathlib.Path] = ()
+    path: str | pathlib.Path,
+    *,
+    without: Iterable[str | pathlib.Path] = (),
+    failed: list[str] | None = None,
 ) -> list[Files]:
-    """The scans at a place, in order of their paths; no file is opened but to see whether it is DICOM.
+    """The scans at a place, in order of their paths; no file is opened but those of DICOM series.
 
-    Files of one folder whose names differ in a word for a contrast at either end are one scan: `t1` or `t1n`, `t1ce`,
-    `t1c` or `t1gd`, `t2` or `t2w`, `flair` or `t2f`. Any other file is one by itself; masks and labels are none. A
-    tree without volumes is searched for folders with DICOM files, each one scan, and then for pictures. Links to folders
-    are followed.
+    Files of one folder whose names differ in a word for a contrast at either end are one scan: `t1`, `t1n` or `T1w`,
+    `t1ce`, `t1c`, `t1gd` or `t1_post`, `t2` or `t2w`, `flair` or `t2f`. Any other file is one by itself; masks and labels
+    are none. Folders with DICOM files are series, and those of one examination whose contrasts are known are one scan.
+    A tree without any of these is searched for pictures. Links to folders are followed.
 
     Args:
         path: a file, or a folder.
         without: folders that are not searched, such as that of the results.
+        failed: takes the errors of single folders, the rest of the tree being searched all the same.
 
     Raises:
-        DataError: no such path, no scan there, or a second file of a contrast.
+        DataError: no such path, no scan there; or, without `failed`, a second file of a contrast.
     """
     path = pathlib.Path(path)
     if not path.exists():
@@ -167,76 +172,123 @@ def find_scans(
         if path.suffix.lower() in PICTURES:
             return [Files(path.stem, {PICTURE: path})]
         return [Files(stem(path) or path.name, {contrast_of(path): path})]
+    errors: list[str] = []
     files = files_below(path, without=without)
-    folders: dict[pathlib.Path, list[pathlib.Path]] = {}
-    for file in files:
-        folders.setdefault(file.parent, []).append(file)
+    folders = _by_folder(files)
     volumes = {d: [f for f in inside if is_scan(f)] for d, inside in folders.items()}
-    found = [one for d, inside in volumes.items() for one in _in_folder(d, inside)]
-    if not found:
-        found = [
-            Files(d.resolve().name, {UNKNOWN: d})
-            for d, inside in folders.items()
-            if _is_dicom(inside)
-        ]
-    if not found:
+    found = [one for d, inside in volumes.items() for one in _in_folder(d, inside, errors)]
+    # A folder with volumes may hold the series that they were made from.
+    found += _of_series(
+        [d for d, inside in folders.items() if not volumes[d] and _is_dicom(inside)]
+    )
+    if errors and failed is None:
+        raise DataError(errors[0])
+    if not found and not errors:
         pictures = [p for p in files if p.suffix.lower() in PICTURES and p.stem not in _OURS]
         found = [Files(p.stem, {PICTURE: p}) for p in pictures]
-    if not found:
+    if not found and not errors:
         raise DataError(
             f"{path}: holds no scan: no {', '.join(ENDINGS)}, no DICOM files and no {', '.join(PICTURES)}"
         )
+    if failed is not None:
+        failed += errors
+    return sorted(found, key=lambda one: min(one.contrasts.values()))
+
+
+def of_files(paths: Sequence[str | pathlib.Path], failed: list[str]) -> list[Files]:
+    """The scans that single files make up, those of one folder together as `find_scans` takes them.
+
+    Args:
+        paths: of files. Several of one folder are taken as that folder would be, without its masks; one alone is a scan
+            whatever it is called.
+        failed: takes the errors of single folders.
+
+    Raises:
+        DataError: a path does not exist.
+    """
+    found = []
+    for folder, files in _by_folder(map(pathlib.Path, paths)).items():
+        volumes = [f for f in files if is_scan(f)]
+        if len(volumes) > 1:
+            found += _in_folder(folder, volumes, failed)
+        if volumes:
+            files = [f for f in files if not stem(f)] + (volumes if len(volumes) == 1 else [])
+        found += [one for f in files for one in find_scans(f)]
     return found
 
 
 def is_scan(path: str | pathlib.Path) -> bool:
     """Whether a file is a volume, and its name calls it none of a mask, labels and what an analysis leaves."""
     name = stem(path)
-    return bool(name) and name not in _OURS and not set(_words(path)) & _NO_SCAN
+    words = set(re.split(r"[-_. ]", name.lower()))
+    return bool(name) and name not in _OURS and not words & _NO_SCAN
 
 
-def contrast_of(path: str | pathlib.Path) -> str:
-    """The contrast that a file's name tells by its last or first word, else `UNKNOWN`."""
-    words = _words(path)
-    return _KNOWN.get(words[-1]) or _KNOWN.get(words[0], UNKNOWN)
-
-
-def _words(path: str | pathlib.Path) -> list[str]:
-    return re.split(r"[-_. ]", stem(path).lower())
-
-
-def _in_folder(folder: pathlib.Path, files: list[pathlib.Path]) -> list[Files]:
-    groups: dict[tuple[str, ...], dict[str, pathlib.Path]] = {}
-    alone = []
+def _by_folder(files: Iterable[pathlib.Path]) -> dict[pathlib.Path, list[pathlib.Path]]:
+    folders: dict[pathlib.Path, list[pathlib.Path]] = {}
     for file in files:
-        contrast, words = contrast_of(file), _words(file)
+        folders.setdefault(file.parent, []).append(file)
+    return folders
+
+
+def _in_folder(
+    folder: pathlib.Path, files: Sequence[pathlib.Path], errors: list[str]
+) -> list[Files]:
+    """The scans of one folder; two files of one contrast are an error, and none of that scan is taken."""
+    groups: dict[tuple[str, ...], dict[str, pathlib.Path]] = {}
+    alone, doubled = [], set()
+    for file in files:
+        contrast, rest, _ = take_apart(file)
         if contrast == UNKNOWN:
             alone.append(Files(stem(file), {UNKNOWN: file}))
             continue
-        rest = tuple(words[:-1] if words[-1] in _KNOWN else words[1:])
         group = groups.setdefault(rest, {})
         if contrast in group:
-            raise DataError(
+            doubled.add(rest)
+            errors.append(
                 f"{file}: is a second {contrast} beside {group[contrast].name}; keep one of the two in the folder"
             )
-        group[contrast] = file
+        group.setdefault(contrast, file)
     made = []
-    for group in groups.values():
+    for rest, group in groups.items():
+        if rest in doubled:
+            continue
         ordered = {c: group[c] for c in CONTRASTS if c in group}
         only = len(groups) == 1 and not alone and len(ordered) > 1
         first = next(iter(ordered.values()))
-        made.append(Files(folder.resolve().name if only else _shared(first, ordered), ordered))
-    return sorted(made + alone, key=lambda one: min(one.contrasts.values()))
+        # A lone file's whole name; of several, what the first's is without its contrast.
+        shared = take_apart(first).shown if len(ordered) > 1 else ""
+        made.append(
+            Files(folder.resolve().name if only else shared or stem(first) or first.name, ordered)
+        )
+    return made + alone
 
 
-def _shared(first: pathlib.Path, files: Mapping[str, pathlib.Path]) -> str:
-    """A lone file's whole name; of several, what remains of the first's without the word for its contrast."""
-    if len(files) == 1:
-        return stem(first)
-    words = _words(first)
-    if words[-1] in _KNOWN:
-        return stem(first)[: -len(words[-1]) - 1] or stem(first)
-    return stem(first)[len(words[0]) + 1 :] or stem(first)
+def _of_series(folders: Sequence[pathlib.Path]) -> list[Files]:
+    """Folders of one DICOM series each as scans, those of one examination together where their contrasts are known.
+
+    The scanner's own name of the series tells the contrast, else the folder's. Of several series of a contrast the first
+    is the examination's; the others are scans by themselves.
+    """
+    studies: dict[tuple[pathlib.Path, str], dict[str, pathlib.Path]] = {}
+    alone = []
+    for folder in sorted(folders):
+        study, description = describe(folder)
+        contrast, name = contrast_in(description), folder.resolve().name
+        if contrast == UNKNOWN:
+            contrast = contrast_in(name)
+        group = studies.setdefault((folder.parent, study), {})
+        if not study or contrast == UNKNOWN or contrast in group:
+            alone.append(Files(name, {contrast: folder}))
+        else:
+            group[contrast] = folder
+    made = []
+    for (parent, _), group in studies.items():
+        ordered = {c: group[c] for c in CONTRASTS if c in group}
+        if ordered:
+            first = parent if len(ordered) > 1 else next(iter(ordered.values()))
+            made.append(Files(first.resolve().name, ordered))
+    return made + alone
 
 
 def _is_dicom(files: list[pathlib.Path]) -> bool:

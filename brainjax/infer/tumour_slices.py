@@ -46,7 +46,7 @@ def probabilities(
     """The tumour by slices.
 
     Args:
-        model: of slices, its channels those of `CONTRASTS`.
+        model: of slices, its channels those of `CONTRASTS` or called as contrasts are.
         scan: with FLAIR, or with any of the contrasts of a model that does without.
         brain: [X Y Z] bool, on the scan's grid.
         progress: called with the share of it that is done.
@@ -58,7 +58,7 @@ def probabilities(
     Raises:
         MissingContrast: there is none that the model can do with.
     """
-    wanted = [CONTRASTS[channel] for channel in model.facts["channels"]]
+    wanted = _contrasts(model)
     enough = [c for c in required(model) if c in scan.volumes]
     if not enough:
         names = [c.upper() for c in required(model)]
@@ -96,8 +96,13 @@ def probabilities(
 
 def required(model: Segmenter) -> tuple[str, ...]:
     """The contrasts of which a scan must have one: FLAIR for a model that knows it, else any that the model knows."""
-    known = tuple(CONTRASTS[channel] for channel in model.facts["channels"])
+    known = _contrasts(model)
     return ("flair",) if "flair" in known else known
+
+
+def _contrasts(model: Segmenter) -> tuple[str, ...]:
+    """What the model's channels are called in a scan; other names than LGG's are those of contrasts, or of none."""
+    return tuple(CONTRASTS.get(channel, channel) for channel in model.facts["channels"])
 
 
 def _rim(volume: Volume, brain: np.ndarray) -> np.ndarray | None:

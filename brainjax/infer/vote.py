@@ -10,7 +10,7 @@ neck in it, or of a part of the head, has its slices through the brain too.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy import ndimage
@@ -28,7 +28,8 @@ from brainjax.types import ConfigError, DataError
 AXES = ("sagittal", "coronal", "axial")
 OFFSETS = (-20.0, -15.0, -10.0, -5.0, 0.0, 5.0, 10.0, 15.0, 20.0)  # mm from the middle
 HEALTHY = 0.95  # mean probability of no tumour from which a head is called healthy
-NO_TUMOUR = "no_tumor"
+# What the class without a tumour is called in the data sets at hand; the first is that of the released classifier.
+NO_TUMOUR = ("no_tumor", "notumor", "no", "healthy", "normal")
 _SMOOTH = 0.7  # mm, standard deviation of the filter; it takes noise away and no edge
 _LEAST = 0.02  # of a slice's pixels; with fewer that are not dark it shows no head
 _DARK = 16  # grey levels
@@ -59,7 +60,7 @@ class VolumeVote:
     """What the slices say together.
 
     Attributes:
-        answer: the class.
+        answer: the class by the rule, or the likeliest where the classifier knows no healthy one.
         probabilities: class -> mean over the slices.
         slices: what each slice said.
         images: the slices as the classifier was given them, [H W] uint8, the patient's right on the left.
@@ -81,7 +82,7 @@ def vote(
     brain: Volume | None = None,
     *,
     pictures: int = 3,
-    healthy: str = NO_TUMOUR,
+    healthy: str | None = None,
 ) -> VolumeVote:
     """Classifies a volume by its slices, in one call of the network for all (its batch size allowing).
 
@@ -90,16 +91,17 @@ def vote(
         volume: [X Y Z] of any orientation and voxel size; what is not a number is set to 0.
         brain: its mask, on the same grid: where the middle is. Without one the head's outline says it.
         pictures: how many slices to explain by Grad-CAM.
-        healthy: name of the class without a tumour.
+        healthy: name of the class without a tumour; by itself the one of `NO_TUMOUR` that the classifier has.
 
     Raises:
         DataError: there is nothing in the scan, or no slice of it shows a head; or the mask is of another scan.
         ConfigError: the classifier does not know the class `healthy`.
     """
-    if healthy not in classifier.classes:
+    if healthy is not None and healthy not in classifier.classes:
         raise ConfigError(
             f"the classifier has no class {healthy!r}; give healthy= one of {', '.join(classifier.classes)}"
         )
+    healthy = healthy or healthy_class(classifier.classes)
     places, images, notes = slices(volume, brain)
     found = classifier.probabilities(images)
     names = classifier.classes
@@ -108,14 +110,23 @@ def vote(
         for place, image, p in zip(places, images, found, strict=True)
     )
     mean = found.mean(0, dtype=np.float64)
-    k = names.index(healthy)
-    tumours = np.where(np.arange(len(names)) == k, -1.0, mean)
-    answer = healthy if mean[k] >= HEALTHY else names[int(tumours.argmax())]
+    tumours = np.where(np.array(names) == healthy, -1.0, mean)
+    answer = names[int(tumours.argmax())]
+    if healthy is not None and mean[names.index(healthy)] >= HEALTHY:
+        answer = healthy
     strange = sum(bool(one.unlike) for one in each)
     if strange:
         notes += (f"{strange} of {len(each)} slices are unlike the classifier's training pictures",)
     made = VolumeVote(answer, _named(names, mean), each, tuple(images), {}, notes)
-    return dataclasses.replace(made, pictures=explain(classifier, made, pictures))
+    try:
+        return dataclasses.replace(made, pictures=explain(classifier, made, pictures))
+    except ConfigError as error:  # networks that have nothing to look at lose no answer by it
+        return dataclasses.replace(made, notes=(*notes, f"no slice is explained: {error}"))
+
+
+def healthy_class(classes: Sequence[str]) -> str | None:
+    """The class without a tumour among a classifier's, known by its name; None where there is none."""
+    return next((name for name in NO_TUMOUR if name in classes), None)
 
 
 def slices(

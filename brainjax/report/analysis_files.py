@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +25,7 @@ DONE = measurements.JSON  # written last: its presence says that a scan is finis
 
 
 Files = Mapping[str, str | os.PathLike]  # contrast -> its file, or the folder of its DICOM series
+SEGMENTATION = "dicom_seg"  # of the options: whether there is a DICOM segmentation
 
 
 def write(
@@ -32,6 +34,7 @@ def write(
     series: str | os.PathLike | None = None,
     *,
     files: Files | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes everything that was found; what was not has no file, also where an older one lay.
 
@@ -40,10 +43,11 @@ def write(
         analysis: of one scan.
         series: the DICOM folder that its first contrast was read from: its masks are written as a segmentation too.
         files: what the scan was read from, for `finished` to know it again; None if it was from none.
+        options: what was asked, JSON; likewise.
 
     Raises:
         ConfigError: there is no package to write a segmentation with.
-        DataError: a file cannot be written there, or no segmentation can refer to the series.
+        DataError: a file cannot be written there; or no segmentation can refer to the series, all else being there then.
     """
     folder = pathlib.Path(folder)
     try:
@@ -56,15 +60,22 @@ def write(
         volume = getattr(analysis, field)
         if volume is not None:
             write_volume(folder / name, volume.with_data(_stored(volume.data)))
-    if series is not None:
-        segmentation.write(folder / segmentation.FILE, analysis, series)
     localized.overlay(folder / OVERLAY, analysis)
     html.write(folder / REPORT, analysis)
-    measurements.write(folder, analysis, _named(files or {}))
+    named = _named(files or {})
+    asked = dict(options or {})
+    measurements.write(folder, analysis, named, asked | {SEGMENTATION: False})
+    if series is not None:
+        segmentation.write(folder / segmentation.FILE, analysis, series)
+        measurements.write(folder, analysis, named, asked | {SEGMENTATION: True})
 
 
-def finished(folder: str | os.PathLike, files: Files) -> bool:
-    """Whether `write` came to its end there for a scan with these files.
+def finished(
+    folder: str | os.PathLike, files: Files, options: Mapping[str, Any] | None = None
+) -> bool:
+    """Whether `write` came to its end there for a scan with these files, with these options.
+
+    A DICOM segmentation more than was asked for does no harm.
 
     Raises:
         DataError: it did for another scan.
@@ -73,17 +84,21 @@ def finished(folder: str | os.PathLike, files: Files) -> bool:
     if not done.is_file():
         return False
     try:
-        known = json.loads(done.read_text())["files"]
-        same = {c: one["sha256"] for c, one in known.items()}
-        paths = ", ".join(str(one["path"]) for one in known.values())
+        facts = json.loads(done.read_text())
+        same = {c: one["sha256"] for c, one in facts["files"].items()}
+        paths = ", ".join(str(one["path"]) for one in facts["files"].values())
+        before = dict(facts.get("options", {}))
     except (ValueError, KeyError, TypeError, AttributeError):
-        same, paths = {}, ""
+        same, paths, before = {}, "", {}
     if same != {c: one["sha256"] for c, one in _named(files).items()}:
         raise DataError(
             f"{next(iter(files.values()))}: {folder} has the results of {paths or 'an unknown scan'}; choose another "
             f"--output, or give --overwrite"
         )
-    return True
+    wanted = {SEGMENTATION: False, **(options or {})}
+    if not wanted[SEGMENTATION]:
+        before[SEGMENTATION] = False
+    return before == wanted
 
 
 def _named(files: Files) -> dict[str, dict[str, str]]:

@@ -35,6 +35,9 @@ _KNOWN = {  # of a model's facts, those for people
     "citation": "source of the data",
     "parameters": "parameters",
     "metrics": "scores",
+    "also": "also measured",
+    "limits": "limits",
+    "exported": "exported",
 }
 
 

@@ -17,7 +17,10 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
 
 
 def write(
-    directory: str | os.PathLike, analysis: Analysis, files: Mapping[str, Any] | None = None
+    directory: str | os.PathLike,
+    analysis: Analysis,
+    files: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes both files, each whole or not at all; `JSON` and `CSV` are their names.
 
@@ -27,13 +30,14 @@ def write(
         directory: exists.
         analysis: what to tell.
         files: what to tell of each file that the scan was read from.
+        options: what was asked of the analysis.
 
     Raises:
         DataError: they cannot be written there.
     """
     directory = pathlib.Path(directory)
     # Infinity and NaN are no JSON: better to fail here than in whatever reads it.
-    facts = {**analysis.facts(), "files": dict(files or {})}
+    facts = {**analysis.facts(), "files": dict(files or {}), "options": dict(options or {})}
     text = json.dumps(facts, indent=2, allow_nan=False) + "\n"
     write_text(directory / CSV, table(analysis))
     write_text(directory / JSON, text)  # last: its presence says that both are there
