@@ -48,7 +48,7 @@ def grad_cam(
     classes = each[0][1].shape[-1]
     if index is not None and ((index < 0) | (index >= classes)).any():
         raise ValueError(f"class_index must be 0 to {classes - 1}, got {class_index}")
-    return _to_one(sum(heat for heat, _ in each))
+    return to_one(sum(heat for heat, _ in each))
 
 
 @functools.partial(jax.jit, static_argnames="model")
@@ -63,10 +63,10 @@ def _grad_cam(
     (slope,) = pull(chosen)  # [B *space D]
     weight = slope.mean(range(1, slope.ndim - 1), keepdims=True)
     evidence = nn.relu((weight * features).sum(-1, keepdims=True))  # [B *space 1]
-    return _to_one(resize(evidence, image.shape[1:-1])[..., 0]), logits
+    return to_one(resize(evidence, image.shape[1:-1])[..., 0]), logits
 
 
-def _to_one(heat: jax.Array) -> jax.Array:
+def to_one(heat: jax.Array) -> jax.Array:
     """Maps [B *spatial] from 0 on, each divided by its largest value."""
     top = heat.max(range(1, heat.ndim), keepdims=True)
     least = jnp.finfo(jnp.float32).tiny  # devices differ in what they make of smaller numbers

@@ -20,22 +20,24 @@ def hung(volume: np.ndarray, axis: int, at: int) -> np.ndarray:
     return np.take(volume, at, axis)[::-1, ::-1].T
 
 
-def lit(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """A picture beside itself under a map.
+def lit(image: np.ndarray, *heats: np.ndarray) -> np.ndarray:
+    """A picture beside itself under each of the maps.
 
     Args:
         image: [H W] of any scale.
-        heat: [H W] in [0, 1].
+        heats: each [H W] in [0, 1].
 
     Returns:
-        [H 2W 3] uint8.
+        [H W + W * maps 3] uint8.
     """
     low, high = float(image.min()), float(image.max())
     plain = np.repeat((image - low)[..., None] / max(high - low, 1e-6), 3, axis=-1)
-    colour = np.stack([np.minimum(2 * heat, 1), np.maximum(2 * heat - 1, 0), 0 * heat], -1)
-    opacity = _OPACITY * heat[..., None]
-    both = np.concatenate([plain, (1 - opacity) * plain + opacity * colour], axis=1)
-    return np.rint(255 * both).astype(np.uint8)
+    parts = [plain]
+    for heat in heats:
+        colour = np.stack([np.minimum(2 * heat, 1), np.maximum(2 * heat - 1, 0), 0 * heat], -1)
+        opacity = _OPACITY * heat[..., None]
+        parts.append((1 - opacity) * plain + opacity * colour)
+    return np.rint(255 * np.concatenate(parts, axis=1)).astype(np.uint8)
 
 
 def planes(volume: Volume, heat: Volume) -> np.ndarray:

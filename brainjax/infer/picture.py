@@ -14,7 +14,6 @@ from brainjax.infer.segmenter import Segmenter
 from brainjax.infer.vote import SliceVote, VolumeVote, explain
 from brainjax.io import Volume
 from brainjax.io.images import read_image, to_grey
-from brainjax.types import ConfigError
 
 _TINT = 12  # grey levels between the colours of a pixel, from which it is coloured
 _COLOURED = 0.05  # share of such pixels among those that are not black, from which a picture's colours are three sequences
@@ -56,11 +55,7 @@ def analyze(
         classes = classifier(image)
         answer = max(classes, key=classes.get)
         voted = VolumeVote(answer, classes, (SliceVote("axial", 0, 0.0, classes),), (grey,), {}, ())
-        try:
-            pictures = explain(classifier, voted, 1)
-        except ConfigError as error:
-            pictures = {}
-            warnings.append(f"nothing explains the answer: {error}")
+        pictures = explain(classifier, voted, 1)
         found["classes"]["slices"], found["answers"]["slices"] = classes, answer
         found["pictures"] = {f"{answer} {classes[answer]:.2f}": p for p in pictures.values()}
         warnings += [f"the picture is unlike those trained on: {x}" for x in unlike.unlike(image)]

@@ -9,6 +9,7 @@ slices, half a millimetre - they reach as far into the head. The middle is the b
 neck in it, or of a part of the head, has its slices through the brain too.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 
@@ -18,6 +19,7 @@ from scipy import ndimage
 from brainjax.infer.classifier import Classifier
 from brainjax.infer.explain import grad_cam
 from brainjax.infer.heat import hung, lit
+from brainjax.infer.occlusion import occlusion
 from brainjax.infer.unlike import unlike
 from brainjax.io.volume import Volume, finite
 from brainjax.preprocess.batch import prepare
@@ -64,7 +66,7 @@ class VolumeVote:
         probabilities: class -> mean over the slices.
         slices: what each slice said.
         images: the slices as the classifier was given them, [H W] uint8, the patient's right on the left.
-        pictures: title -> [H W 3] uint8, slices beside themselves under their Grad-CAM; see `explain`.
+        pictures: title -> [H W 3] uint8, slices beside themselves under two maps of evidence; see `explain`.
         notes: what had to be decided.
     """
 
@@ -90,7 +92,7 @@ def vote(
         classifier: of pictures; that of brainjax learned from heads with their skulls, so give those, not brains.
         volume: [X Y Z] of any orientation and voxel size; what is not a number is set to 0.
         brain: its mask, on the same grid: where the middle is. Without one the head's outline says it.
-        pictures: how many slices to explain by Grad-CAM.
+        pictures: how many slices to explain.
         healthy: name of the class without a tumour; by itself the one of `NO_TUMOUR` that the classifier has.
 
     Raises:
@@ -118,10 +120,7 @@ def vote(
     if strange:
         notes += (f"{strange} of {len(each)} slices are unlike the classifier's training pictures",)
     made = VolumeVote(answer, _named(names, mean), each, tuple(images), {}, notes)
-    try:
-        return dataclasses.replace(made, pictures=explain(classifier, made, pictures))
-    except ConfigError as error:  # networks that have nothing to look at lose no answer by it
-        return dataclasses.replace(made, notes=(*notes, f"no slice is explained: {error}"))
+    return dataclasses.replace(made, pictures=explain(classifier, made, pictures))
 
 
 def healthy_class(classes: Sequence[str]) -> str | None:
@@ -170,7 +169,9 @@ def slices(
 
 
 def explain(classifier: Classifier, vote: VolumeVote, count: int = 3) -> dict[str, np.ndarray]:
-    """The slices that speak most for the answer, one an axis in turn, each beside itself under its Grad-CAM.
+    """The slices that speak most for the answer, one an axis in turn, each beside itself under maps of its evidence.
+
+    The first map is by occlusion, the second by Grad-CAM, which networks without a `Head` do not have.
 
     Args:
         classifier: that which voted.
@@ -178,7 +179,7 @@ def explain(classifier: Classifier, vote: VolumeVote, count: int = 3) -> dict[st
         count: slices at most.
 
     Returns:
-        Title -> [H 2H 3] uint8, of the size that the network sees.
+        Title -> [H 2H 3] or [H 3H 3] uint8, H the size that the network sees.
     """
     if count < 1:
         return {}
@@ -193,12 +194,15 @@ def explain(classifier: Classifier, vote: VolumeVote, count: int = 3) -> dict[st
     raw = source.gather(np.arange(len(picked)))
     image = prepare(raw, classifier.predictor.input.size)["image"]
     k = classifier.classes.index(vote.answer)
-    maps = np.asarray(grad_cam(classifier.predictor.model, classifier.variables, image, k))
+    model, variables = classifier.predictor.model, classifier.variables
+    maps = [np.asarray(occlusion(model, variables, image, k))]
+    with contextlib.suppress(ConfigError):
+        maps.append(np.asarray(grad_cam(model, variables, image, k)))
     pictures = {}
-    for i, seen, heat in zip(picked, np.asarray(image)[..., 0], maps, strict=True):
+    for i, seen, *heats in zip(picked, np.asarray(image)[..., 0], *maps, strict=True):
         one = vote.slices[i]
         title = f"{one.axis} {one.offset_mm:+.0f} mm: {vote.answer} {share[i]:.2f}"
-        pictures[title] = lit(seen, heat)
+        pictures[title] = lit(seen, *heats)
     return pictures
 
 
