@@ -205,10 +205,12 @@ def _volumes(model: Any, paths: list[str], begun: float) -> None:
 
 def find(paths: list[str], suffixes: tuple[str, ...]) -> tuple[list[pathlib.Path], list[str]]:
     """(files named or found in folders, in order; what is wrong with the rest)."""
+    from brainjax.files import files_below
+
     files, bad = [], []
     for path in map(pathlib.Path, paths):
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.name.lower().endswith(suffixes))
+            inside = [p for p in files_below(path) if p.name.lower().endswith(suffixes)]
             files += inside
             if not inside:
                 bad.append(f"{path}: holds no image ({', '.join(suffixes)})")

@@ -51,6 +51,19 @@ def test_numbers_are_rescaled_slice_by_slice(tmp_path):
     np.testing.assert_allclose(volume.data, expected.transpose(2, 1, 0))
 
 
+@pytest.mark.parametrize("bits, signed", [(16, 0), (12, 0), (16, 1)])
+def test_negatives_are_inverted(tmp_path, bits, signed):
+    white = 2**bits - 1 if not signed else -1  # and so 0 becomes the darkest or the brightest
+    kind = np.int16 if signed else np.uint16
+    slices = dicoms.slices(BitsStored=bits, HighBit=bits - 1, PixelRepresentation=signed)
+    for z, tags in enumerate(slices):
+        tags.PhotometricInterpretation = "MONOCHROME1"
+        tags.PixelData = (white - VOXELS[z].astype(np.int32)).astype(kind).tobytes()
+    volume = read_dicom(dicoms.write(tmp_path / "series", slices))
+    _check_place(volume)
+    assert volume.data.dtype == kind and "4 slices are stored as negatives" in volume.notes[0]
+
+
 def test_one_slice_takes_its_thickness(tmp_path):
     volume = read_dicom(dicoms.write(tmp_path / "series", dicoms.slices(SliceThickness=4.5)[:1]))
     assert volume.data.shape == (COLUMNS, ROWS, 1)
@@ -80,7 +93,10 @@ def test_several_series_are_listed_and_one_can_be_chosen(tmp_path):
         SeriesInstanceUID=dicoms.generate_uid(), SeriesNumber=7, SeriesDescription="flair"
     )
     folder = dicoms.write(tmp_path / "series", [*dicoms.slices(), *other[:3]], "abcdefg")
-    with pytest.raises(DataError, match=r"2 series: 3 't1' \(4 files\); 7 'flair' \(3 files\)"):
+    with pytest.raises(
+        DataError,
+        match=r"2 series: 3 't1' \(4 files\); 7 'flair' \(3 files\); put each in a folder",
+    ):
         read_dicom(folder)
     for wanted in ("t1", "3", SERIES):
         _check_place(read_dicom(folder, series=wanted))
@@ -136,6 +152,7 @@ BROKEN = {
         "singular",
     ),
     "colours": (lambda s: _set(s, 0, SamplesPerPixel=3), "colour"),
+    "palette": (lambda s: _set(s, 2, PhotometricInterpretation="PALETTE COLOR"), "palette"),
     "mosaic": (lambda s: _set(s, 0, ImageType=["ORIGINAL", "MOSAIC"]), "mosaic"),
     "frames": (lambda s: _set(s, 0, NumberOfFrames=2), "without positions"),
     "cut pixels": (lambda s: _set(s, 1, PixelData=bytes(10)), "cannot be decoded"),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from volumes import CODES
 
 from brainjax.preprocess.head import cut_head, head_box, likely_centres, middle, windowed
+from brainjax.preprocess.reach import within_reach
 from brainjax.types import DataError
 
 BOX = (32, 40, 32), 6.0
@@ -67,6 +68,33 @@ def test_scans_that_are_tiny_or_thin_make_a_box(shape):
             head_box(scan, *BOX)
     else:
         assert head_box(scan, *BOX).any()
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-7, 1e36])
+def test_the_unit_of_the_scan_changes_nothing(upright, scale):
+    scan = head()
+    scaled = scan.with_data(scan.data * np.float32(scale))
+    found = head_box(scaled, *BOX)
+    np.testing.assert_allclose(found.astype(int), upright.astype(int), atol=1)
+    np.testing.assert_array_equal(likely_centres(scaled.data, 2.5), likely_centres(scan.data, 2.5))
+
+
+def test_a_head_is_found_where_the_range_itself_is_no_float32():
+    scan = head()
+    wide = ((scan.data - 110) / 110 * 2.5e38).astype(np.float32)
+    np.testing.assert_allclose(likely_centres(wide, 2.5), likely_centres(scan.data, 2.5), atol=1)
+    assert np.isfinite(middle(within_reach(wide), 2.5)).all()
+
+
+def test_numbers_within_reach_stay_and_others_keep_their_ratios():
+    usual = np.array([-3.0, 0.0, 1e5], np.float32)
+    assert within_reach(usual) is usual
+    for largest in (1e-300, 1e-12, 1e20, 3e38, 1e300, 1.7e308):
+        data = np.array([-1.0, 0.25, 0.0]) * largest
+        found = within_reach(data)
+        assert found.dtype == np.float32 and 0.5 <= -found[0] <= 1
+        np.testing.assert_allclose(found / -found[0], [-1, 0.25, 0], rtol=1e-6)
+    assert within_reach(np.zeros((2, 2), np.int16)).dtype == np.float32
 
 
 def test_nothing_and_no_numbers_are_named():

@@ -77,6 +77,15 @@ def test_numbers_survive(tmp_path, name, number, channels):
     np.testing.assert_array_equal(read_volume(tmp_path / f"b{name}").data, read.data)
 
 
+@pytest.mark.parametrize("name", ["a.mgh", "a.mgz"])
+def test_what_stands_behind_the_voxels_of_mgh_is_read(tmp_path, name):
+    image = nibabel.MGHImage(np.ones((3, 4, 5), np.float32), np.eye(4))
+    image.header["tr"], image.header["te"] = 2300.0, 2.98
+    nibabel.save(image, tmp_path / name)
+    header = read_volume(tmp_path / name).header
+    np.testing.assert_allclose([header["tr"], header["te"]], [2300.0, 2.98])
+
+
 def test_what_the_mgh_format_lacks_is_said(tmp_path):
     with pytest.raises(DataError, match="int8.*nii.gz"):
         write_volume(tmp_path / "a.mgz", Volume(np.zeros((2, 2, 2), np.int8), np.eye(4)))

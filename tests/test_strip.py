@@ -15,10 +15,10 @@ import pytest
 from brainjax import cli
 from brainjax.config import build, to_dict
 from brainjax.infer import release, released
-from brainjax.infer.strip import Stripper, _grown, _main_part
+from brainjax.infer.strip import Finding, Stripper, _grown, _main_part
 from brainjax.io import Volume, files, read_volume, write_volume
 from brainjax.models import get as get_model
-from brainjax.types import CheckpointError
+from brainjax.types import CheckpointError, ConfigError, DataError
 from configs import strip as config_file
 
 MIDDLE = np.array([4.0, -12.0, 20.0])  # of the brain, mm
@@ -105,6 +105,34 @@ def test_a_stack_gets_one_mask(stripper):
     assert dice(mask.data > 0, truth) > 0.96
 
 
+def test_what_is_not_finite_is_taken_for_0_and_said(stripper):
+    volume, _ = scan(dtype=np.float32)
+    before = stripper.find(volume)
+    for value in (np.nan, np.inf, -np.inf):
+        data = volume.data.copy()
+        data[3, 3, 3] = value
+        found = stripper.find(volume.with_data(data))
+        np.testing.assert_array_equal(found.mask.data, before.mask.data)
+        assert "1 values are not finite" in found.mask.notes[-1]
+        assert not np.isfinite(data[3, 3, 3])  # the caller's own array stays as it is
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+@pytest.mark.parametrize("low, high", [(-3e38, 3e38), (0, 3e38), (0, 1e-30)])
+def test_the_unit_of_a_scan_changes_nothing(stripper, low, high, stacked):
+    """The network sees the same of it, but for the unit, which it takes no notice of."""
+    stripper.in_box = lambda variables, box: np.clip(
+        (box - box.min()) / (box.max() - box.min()) - 0.3, 0, 1
+    )
+    volume, _ = scan(dtype=np.float32)
+    wanted = stripper.find(volume)
+    assert wanted.volume_ml > 900
+    share = volume.data / 100
+    data = ((1 - share) * low + share * high).astype(np.float32)
+    found = stripper.find(volume.with_data(np.stack([data] * 3, -1) if stacked else data))
+    assert dice(found.mask.data > 0, wanted.mask.data > 0) > 0.999
+
+
 def test_nothing_comes_of_nothing(stripper):
     for value in (0, 7):
         volume = Volume(np.full((30, 30, 30), value, np.float32), np.diag([5.0, 5.0, 5.0, 1.0]))
@@ -127,6 +155,15 @@ def test_border_grows_and_shrinks_by_mm(stripper):
         for b in (-4.0, 0.0, 4.0)
     ]
     np.testing.assert_allclose(np.diff(sizes), 4.0, atol=0.8)
+
+
+def test_a_border_beyond_the_scan_is_all_or_nothing_and_no_number_is_refused(stripper):
+    volume, _ = scan()
+    assert stripper.find(volume, border=1e300).mask.data.all()
+    assert not stripper.find(volume, border=-1e300).mask.data.any()
+    for border in (np.nan, np.inf, -np.inf):
+        with pytest.raises(ConfigError, match="no number of mm"):
+            stripper.find(volume, border=border)
 
 
 def test_grown_is_the_distance_transform_with_spacing():
@@ -205,6 +242,77 @@ def test_folders_resume_and_report_what_fails(run, folder, capsys):
     (folder / "ben" / "bad.nii.gz").unlink()
     assert run(folder / "*" / "t1.nii.gz", "--output-dir", out) == 0
     assert "2 scans are done already" in capsys.readouterr().err
+
+
+def test_a_path_that_is_missing_keeps_no_other_from_being_done(run, folder, capsys):
+    good, out = folder / "ann" / "t1.nii.gz", folder / "out"
+    assert run(folder / "missing.nii", good, "--output-dir", out) == 1
+    assert "missing.nii: no scan there" in capsys.readouterr().err
+    assert (out / "t1_mask.nii.gz").exists()
+
+
+@pytest.mark.parametrize(
+    "fault", [ValueError("array is too\n  odd"), MemoryError(), DataError("a field of 9e9 mm")]
+)
+def test_whatever_is_wrong_with_one_scan_the_others_are_done(
+    run, folder, capsys, stripper, monkeypatch, fault
+):
+    find, calls = stripper.find, []
+
+    def first_fails(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == 1:
+            raise fault
+        return find(*args, **kwargs)
+
+    monkeypatch.setattr(stripper, "find", first_fails)
+    out = folder / "out"
+    assert run(folder / "ann", folder / "ben", "--output-dir", out) == 1
+    (line,) = [text for text in capsys.readouterr().err.splitlines() if text.startswith("error")]
+    assert line.startswith(f"error: {folder / 'ann' / 't1.nii.gz'}: ")
+    assert (out / "ben_t1_mask.nii.gz").exists() and not (out / "ann_t1_mask.nii.gz").exists()
+
+
+def test_a_border_that_leaves_nothing_is_told_from_a_scan_without_a_brain(run, folder, capsys):
+    path, brain = folder / "ann" / "t1.nii.gz", folder / "brain.nii.gz"
+    assert run(path, brain, "--border", -200) == 1
+    err = capsys.readouterr().err
+    assert "--border -200 leaves nothing of the brain" in err and "is it a head" not in err
+    for word in ("nan", "inf", "-inf", "wide"):
+        with pytest.raises(SystemExit) as caught:
+            run(path, brain, f"--border={word}")
+        assert caught.value.code == 2 and "is no number of mm" in capsys.readouterr().err
+
+
+def test_what_is_missing_is_told_before_the_model_is_loaded(run, folder, capsys, monkeypatch):
+    monkeypatch.setattr(Stripper, "load", None)
+    path = folder / "ann" / "t1.nii.gz"
+    for words, says in (
+        ((path, folder / "none" / "brain.nii.gz"), "none: no such folder; make it first"),
+        ((path, folder / "b.nii.gz", "--mask", folder / "none" / "m.nii"), "none: no such folder"),
+        ((folder / "missing.nii", folder / "b.nii.gz"), "missing.nii: no such file"),
+    ):
+        assert run(*words) == 1
+        assert says in capsys.readouterr().err
+
+
+def test_folders_of_dicom_series_are_found(run, tmp_path, capsys, stripper):
+    dicoms = pytest.importorskip("dicoms", reason="needs the extra dicom")
+    for name in ("ann", "ben"):
+        (tmp_path / "study" / name).mkdir(parents=True)
+        dicoms.write(tmp_path / "study" / name, dicoms.slices())
+        (tmp_path / "study" / name / "README").write_text("no DICOM")
+    everywhere = Volume(np.ones((dicoms.COLUMNS, dicoms.ROWS, dicoms.SLICES), np.uint8), np.eye(4))
+    stripper.find = lambda volume, border: Finding(everywhere, np.ones(volume.data.shape), 1.0)
+    for out in (tmp_path / "out", tmp_path / "study"):
+        for _ in range(2):  # the second time its own results lie among the series
+            assert run(tmp_path / "study", "--output-dir", out) == 0, capsys.readouterr().err
+            names = {path.name for path in out.glob("*_brain.nii.gz")}
+            assert names == {"ann_brain.nii.gz", "ben_brain.nii.gz"}
+        assert "2 scans are done already" in capsys.readouterr().err
+    # Results among the files of a series would make it another series.
+    assert run(tmp_path / "study" / "ann", "--output-dir", tmp_path / "study" / "ann") == 1
+    assert "is a DICOM series itself" in capsys.readouterr().err
 
 
 def test_results_of_another_scan_are_not_taken_for_its_own(run, folder, capsys):

@@ -8,8 +8,10 @@ import pytest
 
 from brainjax import datasets
 from brainjax.datasets import volumes
+from brainjax.datasets.half import storable
 from brainjax.datasets.volumes import read_case
 from brainjax.io import read_volume
+from brainjax.preprocess.normalize import volume_stats
 from brainjax.types import ConfigError, DataError
 
 SHAPE = (20, 22, 18)
@@ -199,6 +201,41 @@ def test_intensities_beyond_float16_are_halved_until_they_fit(tmp_path):
     assert np.log2(ratio) == pytest.approx(round(np.log2(ratio)), abs=1e-3) and ratio < 1
 
 
+@pytest.mark.parametrize("spacing", [0.0, 1.5])
+@pytest.mark.parametrize("low, step", [(0, 1e-9), (1e5, 1), (-1e5, 1e-1), (3e37, 1e35)])
+def test_a_scan_that_float16_is_too_coarse_for_is_given_another_unit(tmp_path, low, step, spacing):
+    grey = head() - 100.0  # 0 to 99 in the brain, -100 around it
+    save(tmp_path / "usual" / "a.nii", grey, dtype=np.float32)
+    save(tmp_path / "odd" / "a.nii", low + grey * step, dtype=np.float32)
+    images = []
+    for name in ("usual", "odd"):
+        save(tmp_path / name / "a_mask.nii", labels() > 0)
+        data = datasets.ImagePairs(str(tmp_path / name), spacing=spacing).load()
+        images.append([volume_stats(data.image, method) for method in ("zscore", "percentile")])
+        images[-1] = [(data.image.astype(np.float64) - m) * s for m, s in images[-1]]
+    for usual, odd in zip(*images, strict=True):
+        assert np.isfinite(odd).all()
+        np.testing.assert_allclose(odd, usual, atol=0.02)
+    assert len(np.unique(odd)) >= 100
+
+
+def test_a_brain_far_from_0_in_zeros_keeps_its_greys():
+    data = np.zeros((12, 12, 12))
+    data[2:-2, 2:-2, 2:-2] = 1e5 + np.arange(512).reshape(8, 8, 8) % 151
+    stored = storable(data).astype(np.float16).astype(np.float64)
+    assert len(np.unique(stored)) == 152 and stored.min() == stored[0, 0, 0]
+    assert (
+        np.corrcoef(stored[2:-2, 2:-2, 2:-2].ravel(), data[2:-2, 2:-2, 2:-2].ravel())[0, 1] > 0.9999
+    )
+
+
+@pytest.mark.parametrize("scale", [1, 30, 0.01])
+def test_numbers_that_float16_holds_stay(scale):
+    np.testing.assert_array_equal(storable(head() * scale), (head() * scale).astype(np.float32))
+    mask = (head() > 0).astype(np.uint8)
+    np.testing.assert_array_equal(storable(mask), mask)
+
+
 def nfbs(root, name, leave_out=()):
     for end, array in (("", head()), ("_brainmask", head() > 0), ("_brain", head())):
         if end not in leave_out:
@@ -237,6 +274,33 @@ def test_pairs_in_two_folders_or_side_by_side(tmp_path):
     save(tmp_path / "one" / "images" / "carla.nii.gz", head())
     with pytest.raises(DataError, match=r"carla.nii.gz: has no mask; add .*masks/carla.nii.gz"):
         datasets.ImagePairs(str(tmp_path / "one")).load()
+
+
+@pytest.mark.parametrize("second", ["anna.nii", "anna_0000.nii.gz", "anna_seg.nii.gz"])
+def test_two_files_of_one_name_make_no_case(tmp_path, second):
+    for name in ("anna", "berta"):
+        save(tmp_path / f"{name}.nii.gz", head())
+        save(tmp_path / f"{name}_mask.nii.gz", labels() > 0)
+    save(tmp_path / second, labels() > 0)
+    with pytest.raises(DataError, match="is a second (image|mask) of anna; keep one of the two"):
+        datasets.ImagePairs(str(tmp_path)).load()
+    assert datasets.ImagePairs(str(tmp_path), skip_bad=True).load().groups == ("berta",)
+
+
+@pytest.mark.parametrize("kind", ["Brats", "NFBS", "ImagePairs"])
+def test_links_to_folders_are_followed(tmp_path, kind):
+    real = tmp_path / "real"
+    if kind == "Brats":
+        brats(real, "case")
+    elif kind == "NFBS":
+        nfbs(real, "A1")
+    else:
+        save(real / "a.nii", head())
+        save(real / "a_mask.nii", labels() > 0)
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "there").symlink_to(real, target_is_directory=True)
+    cases, problems = datasets.get(kind)(str(tmp_path / "linked")).find()
+    assert len(cases) == 1 and not problems
 
 
 def test_labels_as_classes(tmp_path):

@@ -11,7 +11,7 @@ from brainjax.config import to_dict
 from brainjax.data import feeds
 from brainjax.data.order import Order
 from brainjax.data.source import Input, Source
-from brainjax.infer import Inference, Predictor, Segmenter, release
+from brainjax.infer import Inference, Predictor, Segmenter, predictor, release
 from brainjax.infer.evaluate import evaluate
 from brainjax.report import run_report
 from brainjax.report.volume_card import volume_card
@@ -192,6 +192,15 @@ def test_pictures_and_card_of_a_scored_run(volumes, run, tmp_path):
     for region in ("all", "whole", "core"):
         assert f"| {region}" in card
     assert f"{scores.metrics['dice_core_volume_mean']:.4f}" in card
+
+
+def test_a_lone_volume_of_probabilities_is_not_copied(volumes, monkeypatch):
+    made = np.ones((*volumes.image.shape[1:-1], 2), np.float32)
+    monkeypatch.setattr(predictor, "sliding_window", lambda *args, **kwargs: made)
+    source = Source(volumes, 1, "zscore")
+    lone = Predictor(None, Input(size=0), Inference())
+    assert np.shares_memory(lone.probabilities({}, source, np.arange(1)), made)
+    assert lone.probabilities({}, source, np.arange(2)).shape == (2, *made.shape)
 
 
 def test_mirrors_average_the_axes_asked_for(volumes):

@@ -3,6 +3,7 @@
 import argparse
 import glob
 import json
+import math
 import pathlib
 import sys
 import time
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 
 from brainjax import __version__, memory
 from brainjax.cli import naming
+from brainjax.cli.failures import said
 from brainjax.cli.resume import remaining
 from brainjax.files import digest, files_below, write_text
 from brainjax.types import ConfigError, DataError
@@ -25,8 +27,8 @@ examples:
       writes stripped/NAME_brain.nii.gz, NAME_mask.nii.gz and NAME_mask.json, which says of what scan they are
 
 A scan may be NIfTI, MGH, or a folder of one DICOM series (with --output-dir, a folder is searched for scans instead;
-masks, labels and the results of this command are none).
-One that cannot be read gets one line on stderr; the others are done, and the exit code is 1.
+masks, labels and the results of this command are none; where it holds no files of volumes, for folders of DICOM series).
+One that is missing or cannot be read gets one line on stderr; the others are done, and the exit code is 1.
 Research use only: look at every mask."""
 
 
@@ -45,7 +47,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--output-dir", metavar="DIR", help="for any number of scans")
     parser.add_argument(
         "--border",
-        type=float,
+        type=_millimetres,
         default=0.0,
         metavar="MM",
         help="grow the mask, or shrink it if negative",
@@ -64,6 +66,16 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=run)
 
 
+def _millimetres(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of mm; give one such as 2 or -1.5")
+    return value
+
+
 class Job(NamedTuple):
     """A scan and what is written of it; the mask and `record` may be None."""
 
@@ -75,10 +87,10 @@ class Job(NamedTuple):
 
 def run(arguments: argparse.Namespace) -> int:
     """Strips every scan; returns the exit code."""
-    jobs = _jobs(arguments)
+    jobs, failed = _jobs(arguments)
     how = {"Model": arguments.model, "Border": arguments.border, "Mirror": arguments.mirror}
     todo, refused = remaining(jobs, lambda job: not arguments.overwrite and _done(job, how))
-    failed = len(refused)
+    failed += len(refused)
     if not todo:
         return 1 if failed else 0
 
@@ -93,9 +105,9 @@ def run(arguments: argparse.Namespace) -> int:
         begun = time.perf_counter()
         try:
             line = _strip(stripper, job, how)
-        except (DataError, OSError) as error:
+        except Exception as error:  # whatever is wrong with one scan, the others are done
             failed += 1
-            tqdm.write(f"error: {error}", file=sys.stderr)
+            tqdm.write(f"error: {said(error, job.scan)}", file=sys.stderr)
         else:
             tqdm.write(f"{job.scan}: {line}, {time.perf_counter() - begun:.1f} s")
         memory.give_back()
@@ -106,6 +118,7 @@ def _strip(stripper: Any, job: Job, how: dict[str, Any]) -> str:
     """Does one scan; returns what to say of it."""
     import numpy as np
 
+    from brainjax.infer.strip import THRESHOLD
     from brainjax.io import read_volume, write_volume
 
     scan, brain, mask, record = job
@@ -113,6 +126,9 @@ def _strip(stripper: Any, job: Job, how: dict[str, Any]) -> str:
     found = stripper.find(volume, border=how["Border"])
     inside = found.mask.data.astype(bool)
     if not inside.any():
+        if (found.probability >= THRESHOLD).any():
+            border = f"--border {how['Border']:g}"
+            raise DataError(f"{scan}: {border} leaves nothing of the brain; shrink it by less")
         raise DataError(f"{scan}: no brain was found; is it a head, and its orientation right?")
     facts = {"Type": "Brain", "Sources": [str(scan.resolve())], "Options": how}
     facts |= {"GeneratedBy": [{"Name": "brainjax", "Version": __version__}]}
@@ -137,12 +153,12 @@ def _json(facts: dict[str, Any]) -> str:
     return json.dumps(facts, indent=2) + "\n"
 
 
-def _jobs(arguments: argparse.Namespace) -> list[Job]:
-    """The scans, and what is to be written of each.
+def _jobs(arguments: argparse.Namespace) -> tuple[list[Job], int]:
+    """The scans with what is to be written of each, and how many paths held none, of which stderr is told.
 
     Raises:
         ConfigError: paths and options do not fit together, or a result would take a scan's place.
-        DataError: nothing to strip.
+        DataError: a lone scan is missing, or the folder that its results go to.
     """
     from brainjax.io.files import stem
 
@@ -158,15 +174,23 @@ def _jobs(arguments: argparse.Namespace) -> list[Job]:
                 raise ConfigError(
                     f"{path}: the name of the file to write must end in .nii.gz or .nii"
                 )
+            if not path.parent.is_dir():
+                raise DataError(f"{path.parent}: no such folder; make it first, or check the path")
         naming.keep_apart([scan], filter(None, (brain, mask)))
-        return [Job(scan, brain, mask)]
+        if not scan.exists():
+            raise DataError(f"{scan}: no such file or folder; check the path")
+        return [Job(scan, brain, mask)], 0
     if arguments.mask:
         raise ConfigError(
             "with --output-dir every mask is written as NAME_mask.nii.gz; leave --mask out"
         )
     folder = pathlib.Path(arguments.output_dir)
-    scans = _find(arguments.paths, folder)
-    names = naming.distinct([stem(scan) or scan.name for scan in scans], scans)
+    scans, failed = _find(arguments.paths, folder)
+    if not scans:
+        return [], failed
+    if folder.resolve() in {scan.resolve() for scan in scans}:
+        raise ConfigError(f"{folder} is a DICOM series itself; choose another --output-dir")
+    names = naming.distinct([stem(scan) or scan.resolve().name for scan in scans], scans)
     jobs = [
         Job(
             scan,
@@ -176,32 +200,49 @@ def _jobs(arguments: argparse.Namespace) -> list[Job]:
     ]
     naming.keep_apart(scans, (path for job in jobs for path in job[1:]))
     folder.mkdir(parents=True, exist_ok=True)
-    return jobs
+    return jobs, failed
 
 
-def _find(paths: list[str], output: pathlib.Path) -> list[pathlib.Path]:
-    """Scans named, found in folders but that of the results, or matched by patterns that the shell left alone.
-
-    What this command has written is none, wherever it is found; nor are masks.
-    """
-    from brainjax.infer.scan import is_scan
-    from brainjax.io.files import ENDINGS, stem
+def _find(paths: list[str], output: pathlib.Path) -> tuple[list[pathlib.Path], int]:
+    """Scans named, found in folders, or matched by patterns that the shell left alone; and how many paths held none."""
+    from brainjax.io.files import ENDINGS
 
     found: list[pathlib.Path] = []
+    failed = 0
     for text in paths:
         path = pathlib.Path(text)
         if path.is_dir():
-            every = files_below(path, without=[output])
-            inside = [p for p in every if is_scan(p) and not _is_ours(p, stem(p))]
+            inside = _inside(path, output)
         elif path.exists():
             inside = [path]
         else:
             inside = sorted(map(pathlib.Path, glob.glob(text, recursive=True)))
         if not inside:
-            raise DataError(f"{text}: no scan there ({', '.join(ENDINGS)}); check the path")
+            failed += 1
+            wanted = f"{', '.join(ENDINGS)}, a folder of DICOM files"
+            print(f"error: {text}: no scan there ({wanted}); check the path", file=sys.stderr)
         found += inside
     # Named twice, done once.
-    return list({p.resolve(): p for p in found}.values())
+    return list({p.resolve(): p for p in found}.values()), failed
+
+
+def _inside(folder: pathlib.Path, output: pathlib.Path) -> list[pathlib.Path]:
+    """The scans of a tree without the folder of the results: files of volumes, or else folders of DICOM files.
+
+    What this command has written is none, wherever it is found; nor are masks.
+    """
+    from brainjax.infer.scan import is_scan
+    from brainjax.io.dicom import are_dicom
+    from brainjax.io.files import stem
+
+    every = files_below(folder, without=[output])
+    found = [p for p in every if is_scan(p) and not _is_ours(p, stem(p))]
+    if found:
+        return found
+    folders: dict[pathlib.Path, list[pathlib.Path]] = {}
+    for path in every:
+        folders.setdefault(path.parent, []).append(path)
+    return [place for place, files in folders.items() if are_dicom(files)]
 
 
 def _is_ours(path: pathlib.Path, name: str) -> bool:

@@ -21,6 +21,7 @@ import numpy as np
 from brainjax.datasets import verify, volumes
 from brainjax.datasets.base import DatasetInfo
 from brainjax.datasets.regions import REGIONS, to_regions
+from brainjax.files import files_below
 from brainjax.io.files import ending, stem
 from brainjax.lookup import lookup
 from brainjax.types import ConfigError, DataError
@@ -84,8 +85,8 @@ class Brats(volumes.VolumeFolder):
             )
         root = volumes.existing(self.dir)
         folders: dict[pathlib.Path, dict[str, list[pathlib.Path]]] = {}
-        for path in sorted(root.rglob("*")):
-            kind = _kind(stem(path)) if path.is_file() else ""
+        for path in files_below(root):
+            kind = _kind(stem(path))
             if kind:
                 files = folders.setdefault(path.parent, collections.defaultdict(list))
                 files[kind].append(path)

@@ -1,5 +1,6 @@
 """Any folder of volumes with masks: `images/` and `masks/` with files of the same names, or `_mask` beside the image."""
 
+import collections
 import dataclasses
 import pathlib
 from typing import ClassVar
@@ -8,6 +9,7 @@ import numpy as np
 
 from brainjax.datasets import verify, volumes
 from brainjax.datasets.base import DatasetInfo
+from brainjax.files import files_below
 from brainjax.io.files import ENDINGS, stem
 from brainjax.types import DataError
 
@@ -22,6 +24,8 @@ class ImagePairs(volumes.VolumeFolder):
 
         dir/images/anna.nii.gz  dir/masks/anna.nii.gz        (or imagesTr, labelsTr, anna_0000.nii.gz as in nnU-Net)
         dir/anna.nii.gz         dir/anna_mask.nii.gz         (or _seg, _label; in any sub-folders)
+
+    One file a name: `anna.nii` beside `anna.nii.gz` makes none of the two a case.
 
     Attributes:
         labels: values in the masks, each of which is a class; () for one class, whatever is above 0.5.
@@ -54,30 +58,35 @@ class ImagePairs(volumes.VolumeFolder):
             masks = _named(mask_dir) if mask_dir else {}
         else:
             files = _named(root)
-            masks = {
-                name.removesuffix(suffix): path
-                for name, path in files.items()
-                for suffix in _SUFFIXES
-                if name.endswith(suffix)
-            }
-            images = {name: path for name, path in files.items() if not name.endswith(_SUFFIXES)}
+            images = {name: found for name, found in files.items() if not name.endswith(_SUFFIXES)}
+            masks = collections.defaultdict(list)
+            for name, found in files.items():
+                for suffix in filter(name.endswith, _SUFFIXES):
+                    masks[name.removesuffix(suffix)] += found
         if not images:
             raise DataError(
                 f"{root}: holds no volumes ({', '.join(ENDINGS)}); put them into images/ and masks/ there"
             )
         problems = [
             verify.Problem(str(path), "is a mask without an image", "add it, or remove the mask")
-            for name, path in masks.items()
+            for name, paths in masks.items()
             if name not in images
+            for path in paths
         ]
         cases = []
-        for name, path in images.items():
-            if name in masks or not self.labelled:
-                truth = str(masks[name]) if name in masks else ""
-                cases.append(volumes.Case(name, name, (str(path),), truth))
-            else:
+        for name, paths in images.items():
+            path, truth = paths[0], masks.get(name, [])
+            found = [
+                verify.Problem(str(second), f"is a second {kind} of {name}", "keep one of the two")
+                for kind, several in (("image", paths), ("mask", truth))
+                for second in several[1:]
+            ]
+            if not truth and self.labelled:
                 where = f"{mask_dir}/{path.name}" if mask_dir else f"{name}_mask.nii.gz beside it"
-                problems.append(verify.Problem(str(path), "has no mask", f"add {where}"))
+                found.append(verify.Problem(str(path), "has no mask", f"add {where}"))
+            problems += found
+            if not found:
+                cases.append(volumes.Case(name, name, (str(path),), str(next(iter(truth), ""))))
         return cases, problems
 
     def regions(self, label: np.ndarray) -> np.ndarray:
@@ -89,12 +98,12 @@ class ImagePairs(volumes.VolumeFolder):
         return np.stack([label == value for value in self.labels], -1)
 
 
-def _named(folder: pathlib.Path) -> dict[str, pathlib.Path]:
-    """Path below the folder without its ending -> file, of all volumes in it and its sub-folders."""
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        name = stem(path) if path.is_file() else ""
+def _named(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
+    """Path below the folder without its ending -> files, of all volumes in it and its sub-folders; best one a name."""
+    found = collections.defaultdict(list)
+    for path in files_below(folder):
+        name = stem(path)
         if name:
             within = path.parent.relative_to(folder) / name.removesuffix(_CHANNEL)
-            found[within.as_posix()] = path
+            found[within.as_posix()].append(path)
     return found

@@ -12,6 +12,7 @@ import numpy as np
 
 from brainjax.datasets import verify, volumes
 from brainjax.datasets.base import DatasetInfo
+from brainjax.files import files_below
 from brainjax.io.files import stem
 from brainjax.types import DataError
 
@@ -37,8 +38,8 @@ class NFBS(volumes.VolumeFolder):
         """See `VolumeFolder.find`."""
         root = volumes.existing(self.dir)
         heads: dict[str, dict[str, list[str]]] = {}
-        for path in sorted(root.rglob("*")):
-            match = _FILE.fullmatch(stem(path)) if path.is_file() else None
+        for path in files_below(root):
+            match = _FILE.fullmatch(stem(path))
             if match:
                 files = heads.setdefault(match["id"], {"image": [], "mask": []})
                 files["mask" if match["mask"] else "image"].append(str(path))

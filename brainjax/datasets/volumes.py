@@ -16,13 +16,14 @@ import numpy as np
 
 from brainjax.datasets import verify
 from brainjax.datasets.base import ArrayDataset, DatasetInfo
+from brainjax.datasets.half import storable
 from brainjax.io import Grid, Volume, read_volume
 from brainjax.preprocess.box import Box, bounding_box
 from brainjax.preprocess.conform import Undo, conform
+from brainjax.preprocess.reach import within_reach
 from brainjax.types import ConfigError, DataError
 
 _MULTIPLE = 8  # of the edges of a dataset's common grid
-_LARGEST = 3e4  # stored; beyond it float16 is near its end, and a channel is halved until it fits
 _APART = 0.05  # share by which the voxel sizes of two cases may differ
 
 
@@ -48,7 +49,7 @@ class Loaded:
     """A case as it is trained on.
 
     Attributes:
-        image: [x y z C] float16, RAS+, cropped; channels beyond the range of float16 halved until they fit.
+        image: [x y z C] float16, RAS+, cropped; each channel in a unit that float16 holds (`brainjax.datasets.half`).
         mask: [x y z K] uint8 in {0, 1}.
         air: [C], what surrounds the head.
         spacing: of its voxels in mm.
@@ -284,19 +285,25 @@ def read_case(reader: Reader, case: Case) -> Loaded:
         raise CaseError(problems)
     if masks is None:
         masks = np.zeros((*grid.shape, len(reader.info.classes)), bool)
-    image = np.stack([_storable(x) for x in stack], -1)
+    image = np.stack([within_reach(x) for x in stack], -1)
     # Without resampling, voxels are but turned: nothing is interpolated, and a mask stays a mask.
     spacing, order = reader.spacing or None, 1 if reader.spacing else 0
+    # What resampling puts beyond the scan is 0, and is to be air.
+    level = air(image) if reader.spacing else np.zeros(len(stack), np.float32)
+    image -= level
     try:
         working, undo = conform(Volume(image, grid.affine, header), spacing, 1, order=order)
     except DataError as error:
         raise CaseError([verify.problem_of(case.images[0], error)]) from error
     shares = masks.astype(np.float32 if reader.spacing else np.uint8)
-    image = working.data
+    # Around the head there is one number; asked of it before float16 could make two numbers one.
+    head = (working.data != working.data[0, 0, 0]).any(-1)
+    channels = np.moveaxis(working.data, -1, 0)
+    image = np.stack([storable(x + a) for x, a in zip(channels, level, strict=True)], -1)
     mask = (conform(Volume(shares, grid.affine), spacing, 1, order=order)[0].data >= 0.5).astype(
         np.uint8
     )
-    box = bounding_box((image != image[0, 0, 0]).any(-1) | mask.any(-1))
+    box = bounding_box(head | mask.any(-1))
     return Loaded(
         image=np.ascontiguousarray(box.cut(image), np.float16),
         mask=np.ascontiguousarray(box.cut(mask)),
@@ -413,13 +420,6 @@ def _volume_problems(
     if not is_truth and data.min() == data.max():
         return [verify.Problem(path, f"is constant ({data.flat[0]:g})", "export it again")]
     return []
-
-
-def _storable(data: np.ndarray) -> np.ndarray:
-    """[X Y Z] float32 within the range of float16; which unit MRI has is of no matter."""
-    data = data.astype(np.float32)
-    largest = float(np.abs(data).max(initial=0.0))
-    return data if largest <= _LARGEST else data / 2.0 ** np.ceil(np.log2(largest / _LARGEST))
 
 
 def _untold(case: Case) -> verify.Problem:

@@ -254,10 +254,19 @@ class Predictor:
 
         Args: as of `batches`.
         """
-        return np.concatenate([p for _, p in self.batches(variables, source, rows, check=check)])
+        return _joined([p for _, p in self.batches(variables, source, rows, check=check)])
 
     def masks(self, variables: Any, source: Source, rows: np.ndarray) -> np.ndarray:
         """[n *spatial K] bool on the native grid, before any clean-up."""
         threshold = self.options.threshold
         parts = [p >= threshold for _, p in self.batches(variables, source, rows)]
-        return np.concatenate(parts)
+        return _joined(parts)
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    """One array after another; a lone one is not copied, for it may be a volume of gigabytes.
+
+    Unless it is the device's own, which nobody may write to.
+    """
+    lone = len(parts) == 1 and parts[0].flags.writeable
+    return parts[0] if lone else np.concatenate(parts)

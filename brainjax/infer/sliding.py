@@ -16,9 +16,6 @@ import numpy as np
 from brainjax.types import ConfigError, check_shape
 
 _SIGMA = 1 / 8  # of the Gaussian, as a share of the patch's edge; nnU-Net's
-_LEAST = (
-    1e-3  # weight at the corners, so that a patch alone at a volume's corner keeps its precision
-)
 
 
 def sliding_window(

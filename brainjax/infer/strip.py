@@ -21,8 +21,9 @@ from brainjax.models import get as get_model
 from brainjax.preprocess.box import Box, bounding_box
 from brainjax.preprocess.conform import conform
 from brainjax.preprocess.head import likely_centres
+from brainjax.preprocess.reach import one_image
 from brainjax.preprocess.rescale import rescale
-from brainjax.types import CheckpointError
+from brainjax.types import CheckpointError, ConfigError
 
 DEFAULT = "strip_unet"
 THRESHOLD = 0.5
@@ -91,23 +92,28 @@ class Stripper:
         """Finds the brain.
 
         Args:
-            volume: [X Y Z], or [X Y Z C], of which the mean over C is looked at.
+            volume: [X Y Z], or [X Y Z C], of which the mean over C is looked at; what is not finite is taken for 0.
             border: grows the mask by so many mm, or shrinks it where negative.
 
         Returns:
-            The mask, empty where there is no brain.
+            The mask, empty where there is no brain, or a negative border leaves nothing of it. Its notes are the scan's,
+            and what had to be decided.
+
+        Raises:
+            ConfigError: a border that is no number of mm.
+            DataError: the scan has so large a field of view that its header cannot be right.
         """
-        scan = volume.data
-        if scan.ndim == 4:
-            scan = scan.mean(-1, dtype=np.float32)
-        coarse, undo = conform(volume.with_data(scan), self.spacing, multiple=1)
+        if not np.isfinite(border):
+            raise ConfigError(f"border={border} is no number of mm; use 0 for none")
+        scan = one_image(volume)
+        coarse, undo = conform(scan, self.spacing, multiple=1)
         found = self._locate(np.asarray(coarse.data, np.float32))
         probability = np.clip(undo(found, order=1), 0.0, 1.0)
         mask = probability >= THRESHOLD
         if border:
             mask = _grown(mask, border, volume.spacing)
         volume_ml = float(mask.sum()) * volume.grid.voxel_ml
-        return Finding(volume.with_data(mask.astype(np.uint8)), probability, volume_ml)
+        return Finding(scan.with_data(mask.astype(np.uint8)), probability, volume_ml)
 
     def _locate(self, image: np.ndarray) -> np.ndarray:
         """[X Y Z] float32 in RAS+ at the network's voxel size -> probability on the same grid."""
@@ -164,7 +170,9 @@ def _grown(mask: np.ndarray, border: float, spacing: tuple[float, ...]) -> np.nd
     """The mask grown by `border` mm, or shrunk."""
     if not mask.any():
         return mask
-    reach = tuple(int(np.ceil(abs(border) / s)) + 1 for s in spacing)
+    reach = tuple(
+        int(min(n, np.ceil(abs(border) / s) + 1)) for n, s in zip(mask.shape, spacing, strict=True)
+    )
     box = bounding_box(mask, margin=reach)
     part = box.cut(mask)
     if border > 0:

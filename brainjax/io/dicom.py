@@ -20,6 +20,7 @@ from brainjax.types import ConfigError, DataError
 
 UNEVEN = 0.05  # of the distance between slices; positions are written with a few digits only
 ENDINGS = (".dcm", ".ima", ".dicom")  # by which a file that is no DICOM should have been one
+_LOOKS = 8  # files of a folder that are opened to see whether they are DICOM: a README or LICENSE may come first
 _SCANNER = 1  # NIfTI's code of an affine in the scanner's world
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM's world is LPS+
 
@@ -60,12 +61,13 @@ def read_dicom(folder: str | os.PathLike, series: str | None = None) -> Volume:
 
     Returns:
         [X Y Z]: X along a slice's columns, Y along its rows, Z from slice to slice; the stored integers if nothing
-        rescales them, else float32. The header is a NIfTI one, to write results with.
+        rescales them, else float32; negatives (MONOCHROME1) are inverted, and a note says so. The header is a NIfTI
+        one, to write results with.
 
     Raises:
         ConfigError: pydicom is not installed.
-        DataError: no series or several; a slice missing, double or at another angle; colours; pixels that cannot be
-            decoded; tags missing that tell where slices are.
+        DataError: no series or several; a slice missing, double or at another angle; colours, a palette's too;
+            pixels that cannot be decoded; tags missing that tell where slices are.
     """
     with _naming(folder) as path:
         frames = _order(_frames(_choose(path, _images(path), series)))
@@ -75,6 +77,22 @@ def read_dicom(folder: str | os.PathLike, series: str | None = None) -> Volume:
     header.set_xyzt_units("mm")
     place(header, grid, _SCANNER)
     return Volume(data, grid.affine, header, notes)
+
+
+def are_dicom(files: Sequence[pathlib.Path]) -> bool:
+    """Whether files of one folder are DICOM: one says so by its ending, or one of the first by its content."""
+    shown = [file for file in files if not file.name.startswith(".")]
+    return any(file.suffix.lower() in ENDINGS for file in shown) or any(
+        map(_begins_as_dicom, shown[:_LOOKS])
+    )
+
+
+def _begins_as_dicom(file: pathlib.Path) -> bool:
+    try:
+        with file.open("rb") as stream:
+            return stream.read(132)[128:] == b"DICM"
+    except OSError:  # what cannot be opened tells nothing, and need not end a search
+        return False
 
 
 def slices_of(folder: str | os.PathLike, series: str | None = None) -> list[tuple[Any, int]]:
@@ -161,7 +179,8 @@ def _choose(
     if wanted is not None:
         raise DataError(f"{len(chosen)} series are called {wanted!r}; there are: {listed}")
     raise DataError(
-        f"holds {len(chosen)} series: {listed}; choose one with series=, or give each its own folder"
+        f"holds {len(chosen)} series: {listed}; put each in a folder of its own, or choose one in Python with "
+        "brainjax.io.dicom.read_dicom(folder, series=NUMBER)"
     )
 
 
@@ -181,6 +200,10 @@ def _frames_of(path: pathlib.Path, tags: Any) -> Iterator[_Frame]:
     """One slice of a plain file; all of a multi-frame one."""
     if int(tags.get("SamplesPerPixel", 1)) != 1:
         raise DataError(f"{path.name} is a colour image; give a grey series")
+    if tags.get("PhotometricInterpretation") == "PALETTE COLOR":
+        raise DataError(
+            f"{path.name} holds numbers of a palette's colours; give the grey series it was made from"
+        )
     if "MOSAIC" in tags.get("ImageType", ()):
         raise DataError(f"{path.name} is a mosaic of slices; convert the series with dcm2niix")
     shape = int(tags.Columns), int(tags.Rows)
@@ -296,9 +319,10 @@ def _pixels(
     files: dict[pathlib.Path, list[int]] = {}
     for z, frame in enumerate(frames):
         files.setdefault(frame.path, []).append(z)
-    data = None
+    data, inverted = None, 0
     for path, slices in files.items():
-        stored = _decode(path)
+        stored, is_negative = _decode(path)
+        inverted += len(slices) if is_negative else 0
         if stored.ndim == 2:
             stored = stored[None]
         if data is None:
@@ -310,12 +334,26 @@ def _pixels(
             slope, inter = frames[z].scaling
             pixels = stored[frames[z].index].T
             data[..., z] = pixels * slope + inter if scaled else pixels
-    return finite(data) if data.dtype.kind == "f" else (data, ())
+    notes = (f"{inverted} slices are stored as negatives (MONOCHROME1): they were inverted",)
+    notes = notes if inverted else ()
+    if data.dtype.kind == "f":
+        data, found = finite(data)
+        notes += found
+    return data, notes
 
 
-def _decode(path: pathlib.Path) -> np.ndarray:
+def _decode(path: pathlib.Path) -> tuple[np.ndarray, bool]:
+    """The stored numbers, bright where white is shown; and whether the file has them the other way round."""
     try:
-        return _pydicom().dcmread(path).pixel_array
+        tags = _pydicom().dcmread(path)
+        stored = tags.pixel_array
+        if tags.get("PhotometricInterpretation") != "MONOCHROME1":
+            return stored, False
+        if stored.dtype.kind == "f":
+            return -stored, True
+        # What the least and the greatest number add up to; the same type holds the result.
+        ends = -1 if stored.dtype.kind == "i" else 2 ** int(tags.BitsStored) - 1
+        return stored.dtype.type(ends) - stored, True
     except Exception as error:  # of pydicom and of every decoder it may call
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(

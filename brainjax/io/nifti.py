@@ -57,6 +57,8 @@ def read_nifti(path: str | os.PathLike) -> Volume:
         data = array_from_file(
             header.get_data_shape(), header.get_data_dtype(), stream, header.get_data_offset()
         )
+        # nibabel maps plain files into memory, which leaves the stream before the voxels.
+        stream.seek(header.get_data_offset() + data.nbytes)
         tail = stream.read(_TAIL)  # gzip compares checksums at its end only
         if isinstance(header, MGHHeader):
             header = MGHHeader(header.binaryblock[:-_FOOTER] + tail[:_FOOTER], check=False)

@@ -6,6 +6,7 @@ from scipy import ndimage
 from brainjax.io.volume import Volume
 from brainjax.preprocess.box import Box
 from brainjax.preprocess.conform import Undo, conform
+from brainjax.preprocess.reach import within_reach
 from brainjax.types import DataError
 
 UPPER = 130.0  # mm from the top of the head that are head and not neck
@@ -96,28 +97,34 @@ def windowed(image: np.ndarray) -> np.ndarray:
 
 
 def checked(volume: Volume) -> Volume:
-    """The scan as float32, if there is something in it.
+    """The scan as float32 within reach (`brainjax.preprocess.reach`), if there is something in it.
 
     Raises:
         DataError: values that are not finite, or all the same; or more than three axes.
     """
-    if volume.data.ndim != 3:
-        raise DataError(f"the scan has shape {volume.data.shape}; give one sequence, [X Y Z]")
-    data = np.asarray(volume.data, np.float32)
+    data = volume.data
+    if data.ndim != 3:
+        raise DataError(f"the scan has shape {data.shape}; give one sequence, [X Y Z]")
     if not np.isfinite(data).all():
         raise DataError("the scan holds NaN or infinite values; replace them first")
     if data.min() == data.max():
         raise DataError(f"every voxel of the scan is {data.min():g}; check the file")
-    return volume.with_data(data)
+    return volume.with_data(within_reach(data))
 
 
 def _otsu(image: np.ndarray) -> float:
     """The threshold that parts two classes best (Otsu 1979, IEEE Trans. SMC 9:62-66)."""
-    counts, edges = np.histogram(image, 128, (image.min(), np.percentile(image, 99.5) + 1e-6))
+    image = image.astype(np.float64)  # in float32 the range itself may be infinite
+    low, high = float(image.min()), float(np.percentile(image, 99.5))
+    if not high > low:  # nearly all is air: whatever is above it is head
+        return low
+    counts, edges = np.histogram(image, 128, (low, high))
     middle = (edges[:-1] + edges[1:]) / 2
     below, total = np.cumsum(counts), counts.sum()
     moment = np.cumsum(counts * middle)
     above = total - below
-    with np.errstate(divide="ignore", invalid="ignore"):
-        between = (moment[-1] * below / total - moment) ** 2 / (below * above)
-    return float(edges[1 + np.nan_to_num(between).argmax()])
+    weight = below * above
+    # A split with nothing on one side parts nothing; rounding must not divide what is left there by 0.
+    spread = (moment[-1] * below / total - moment) ** 2
+    between = np.divide(spread, weight, out=np.zeros_like(spread), where=weight > 0)
+    return float(edges[1 + between.argmax()])
