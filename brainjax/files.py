@@ -76,3 +76,11 @@ def files_below(
         folders.sort()
         found += [pathlib.Path(here, name) for name in files]
     return sorted(path for path in found if path.is_file())
+
+
+def by_folder(files: Iterable[pathlib.Path]) -> dict[pathlib.Path, list[pathlib.Path]]:
+    """Folder -> its files, in their order."""
+    folders: dict[pathlib.Path, list[pathlib.Path]] = {}
+    for file in files:
+        folders.setdefault(file.parent, []).append(file)
+    return folders

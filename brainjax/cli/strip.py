@@ -13,7 +13,7 @@ from brainjax import __version__, memory
 from brainjax.cli import naming
 from brainjax.cli.failures import said
 from brainjax.cli.resume import remaining
-from brainjax.files import digest, files_below, write_text
+from brainjax.files import by_folder, digest, files_below, write_text
 from brainjax.types import ConfigError, DataError
 
 _HELP = """\
@@ -27,7 +27,7 @@ examples:
       writes stripped/NAME_brain.nii.gz, NAME_mask.nii.gz and NAME_mask.json, which says of what scan they are
 
 A scan may be NIfTI, MGH, or a folder of one DICOM series (with --output-dir, a folder is searched for scans instead;
-masks, labels and the results of this command are none; where it holds no files of volumes, for folders of DICOM series).
+masks, labels and the results of this command are none; a folder of a DICOM series is one).
 One that is missing or cannot be read gets one line on stderr; the others are done, and the exit code is 1.
 Research use only: look at every mask."""
 
@@ -227,7 +227,7 @@ def _find(paths: list[str], output: pathlib.Path) -> tuple[list[pathlib.Path], i
 
 
 def _inside(folder: pathlib.Path, output: pathlib.Path) -> list[pathlib.Path]:
-    """The scans of a tree without the folder of the results: files of volumes, or else folders of DICOM files.
+    """The scans of a tree without the folder of the results: files of volumes, and folders of DICOM files.
 
     What this command has written is none, wherever it is found; nor are masks.
     """
@@ -235,14 +235,14 @@ def _inside(folder: pathlib.Path, output: pathlib.Path) -> list[pathlib.Path]:
     from brainjax.io.dicom import are_dicom
     from brainjax.io.files import stem
 
-    every = files_below(folder, without=[output])
-    found = [p for p in every if is_scan(p) and not _is_ours(p, stem(p))]
-    if found:
-        return found
-    folders: dict[pathlib.Path, list[pathlib.Path]] = {}
-    for path in every:
-        folders.setdefault(path.parent, []).append(path)
-    return [place for place, files in folders.items() if are_dicom(files)]
+    found = []
+    for place, files in by_folder(files_below(folder, without=[output])).items():
+        volumes = [p for p in files if is_scan(p)]
+        found += [p for p in volumes if not _is_ours(p, stem(p))]
+        # A folder with volumes may hold the series that they were made from.
+        if not volumes and are_dicom(files):
+            found.append(place)
+    return sorted(found)
 
 
 def _is_ours(path: pathlib.Path, name: str) -> bool:

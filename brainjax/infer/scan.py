@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from brainjax.datasets import brats
-from brainjax.files import files_below
+from brainjax.files import by_folder, files_below
 from brainjax.infer.scan_names import UNKNOWN, contrast_in, take_apart
 from brainjax.infer.scan_names import contrast_of as contrast_of
 from brainjax.io import Grid, Volume, read_volume
-from brainjax.io.dicom import ENDINGS as DICOM_ENDINGS
+from brainjax.io.dicom import are_dicom
 from brainjax.io.dicom_series import describe
 from brainjax.io.files import ENDINGS, stem
 from brainjax.io.images import ENDINGS as PICTURES
@@ -20,7 +20,6 @@ from brainjax.types import DataError
 
 CONTRASTS = brats.INFO.channels  # t1, t1ce, t2, flair
 PICTURE = "picture"  # in the place of a contrast: no volume but a single image, see `brainjax.infer.picture`
-_LOOKS = 8  # files of a folder that are opened to see whether they are DICOM: a README or LICENSE may come first
 _NO_SCAN = {
     "seg",
     "mask",
@@ -174,12 +173,12 @@ def find_scans(
         return [Files(stem(path) or path.name, {contrast_of(path): path})]
     errors: list[str] = []
     files = files_below(path, without=without)
-    folders = _by_folder(files)
+    folders = by_folder(files)
     volumes = {d: [f for f in inside if is_scan(f)] for d, inside in folders.items()}
     found = [one for d, inside in volumes.items() for one in _in_folder(d, inside, errors)]
     # A folder with volumes may hold the series that they were made from.
     found += _of_series(
-        [d for d, inside in folders.items() if not volumes[d] and _is_dicom(inside)]
+        [d for d, inside in folders.items() if not volumes[d] and are_dicom(inside)]
     )
     if errors and failed is None:
         raise DataError(errors[0])
@@ -207,7 +206,7 @@ def of_files(paths: Sequence[str | pathlib.Path], failed: list[str]) -> list[Fil
         DataError: a path does not exist.
     """
     found = []
-    for folder, files in _by_folder(map(pathlib.Path, paths)).items():
+    for folder, files in by_folder(map(pathlib.Path, paths)).items():
         volumes = [f for f in files if is_scan(f)]
         if len(volumes) > 1:
             found += _in_folder(folder, volumes, failed)
@@ -222,13 +221,6 @@ def is_scan(path: str | pathlib.Path) -> bool:
     name = stem(path)
     words = set(re.split(r"[-_. ]", name.lower()))
     return bool(name) and name not in _OURS and not words & _NO_SCAN
-
-
-def _by_folder(files: Iterable[pathlib.Path]) -> dict[pathlib.Path, list[pathlib.Path]]:
-    folders: dict[pathlib.Path, list[pathlib.Path]] = {}
-    for file in files:
-        folders.setdefault(file.parent, []).append(file)
-    return folders
 
 
 def _in_folder(
@@ -289,19 +281,6 @@ def _of_series(folders: Sequence[pathlib.Path]) -> list[Files]:
             first = parent if len(ordered) > 1 else next(iter(ordered.values()))
             made.append(Files(first.resolve().name, ordered))
     return made + alone
-
-
-def _is_dicom(files: list[pathlib.Path]) -> bool:
-    """Whether files of one folder are DICOM: one says so by its ending, or one of the first by its content."""
-    shown = [file for file in files if not file.name.startswith(".")]
-    return any(file.suffix.lower() in DICOM_ENDINGS for file in shown) or any(
-        map(_begins_as_dicom, shown[:_LOOKS])
-    )
-
-
-def _begins_as_dicom(file: pathlib.Path) -> bool:
-    with file.open("rb") as stream:
-        return stream.read(132)[128:] == b"DICM"
 
 
 def _single(volume: Volume, file: str | pathlib.Path) -> Volume:
