@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from brainjax.files import replacing
+from brainjax.report.words import readable
 from brainjax.types import DataError
 
 DPI = 100
@@ -53,11 +54,16 @@ def write(path: str | os.PathLike, picture: np.ndarray) -> np.ndarray:
     return picture
 
 
+def literal(text: str) -> str:
+    """A text for matplotlib to draw as it stands: dollar signs begin no formula, '?' is drawn for no character."""
+    return readable(text).replace("$", r"\$")
+
+
 def plain(axes: Axes, title: str, xlabel: str, ylabel: str = "") -> None:
-    """The look of every chart: two spines, a light grid behind, small labels."""
-    axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
-    axes.set_xlabel(xlabel, fontsize=9)
-    axes.set_ylabel(ylabel, fontsize=9)
+    """The look of every chart: two spines, a light grid behind, small labels; the texts as they stand."""
+    axes.set_title(literal(title), loc="left", fontsize=10, fontweight="bold")
+    axes.set_xlabel(literal(xlabel), fontsize=9)
+    axes.set_ylabel(literal(ylabel), fontsize=9)
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(True, color="#e6e6e6", linewidth=0.7)

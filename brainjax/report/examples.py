@@ -165,6 +165,7 @@ def _out(
     banner = canvas.figure(width, height, canvas.DARK)
     for i, (line, colour) in enumerate(lines):
         place = 8 / width, 1 - (8 + 18 * i) / height
-        banner.text(*place, line, color=colour, fontsize=10, fontweight="bold", va="top")
+        style = {"color": colour, "fontsize": 10, "fontweight": "bold", "va": "top"}
+        banner.text(*place, canvas.literal(line), **style)
     picture = np.concatenate([canvas.pixels(banner), picture])
     return picture if path is None else canvas.write(path, picture)
