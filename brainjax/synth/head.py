@@ -84,7 +84,18 @@ class HeadSynthesis:
             raise ConfigError(
                 f"--config.augment.shape={self.shape}: give three sizes of 8 or more voxels"
             )
-        if not 0 < self.scale[0] <= 0.9 or not self.scale[1] >= 1.0:
+        for name in ("spacing", "map_spacing"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(
+                    f"--config.augment.{name}={getattr(self, name)}; use a size above 0, in mm"
+                )
+        for name in ("rotate", "shift", "far", "warp"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(
+                    f"--config.augment.{name}={getattr(self, name)}; use 0 to switch it off, or more"
+                )
+        low, high = self.scale if len(self.scale) == 2 else (0, 0)
+        if not 0 < low <= 0.9 or not 1.0 <= high < math.inf:
             raise ConfigError(
                 f"--config.augment.scale={self.scale}: give a range that holds 0.9 to 1.0"
             )
