@@ -103,7 +103,7 @@ def volumes(
         per_volume: dicts with `group` and `dice`, and `dice_post` after clean-up where there is one;
             patients whose Dice is None are left out.
         title: the run, say.
-        warning: printed in red, for a split that leaks (`tables.warning`).
+        warning: printed in red, for a split that leaks (`tables.protocol`).
 
     Returns:
         [h w 3] uint8.

@@ -30,7 +30,7 @@ class Hanging:
         images: contrast -> [x y z], of any scale.
         brain: [x y z] bool, or None.
         regions: name -> [x y z] bool, outer ones first.
-        limits: contrast -> the intensities shown black and white, in the whole volume.
+        limits: contrast -> the intensities shown black and white, the same in every slice of the part.
     """
 
     turn: Turn
@@ -144,7 +144,7 @@ class Hanging:
 
 
 def _limits(image: np.ndarray, brain: np.ndarray | None) -> tuple[float, float]:
-    """Black as in the whole picture, white as in the brain: fat outside of it is brighter."""
+    """Black as in all of the part [x y z], white as in the brain: fat outside of it is brighter."""
     # Every third voxel along each axis tells the same at a fraction of the time.
     low, high = window(image[::3, ::3, ::3])
     if brain is not None:

@@ -163,7 +163,7 @@ def scene(hanging: Hanging) -> Markup:
 
 
 def uncertainty(hanging: Hanging, analysis: Analysis) -> Markup:
-    """Probability and uncertainty over the slices that hold most of either."""
+    """Probability and uncertainty over slices spread evenly over where there is some of the first of the two."""
     maps = {
         "probability of tumour": analysis.probability,
         "uncertainty": analysis.uncertainty,
