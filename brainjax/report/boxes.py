@@ -61,8 +61,7 @@ def boxes(path: str | os.PathLike | None, results: Results, *, title: str = "") 
     figure.text(14 / width, 1 - 10 / height, heading, fontsize=12, va="top", fontweight="bold")
     note = "points: trials; line: median; diamond: mean"
     figure.text(1 - 20 / width, 1 - 12 / height, note, fontsize=8, va="top", ha="right", color=GREY)
-    picture = canvas.pixels(figure)
-    return picture if path is None else canvas.write(path, picture)
+    return canvas.write(path, canvas.pixels(figure))
 
 
 def _panel(axes: Axes, results: Results, field: str) -> None:

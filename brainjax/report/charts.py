@@ -86,7 +86,7 @@ def learning_curves(
         figure.text(
             0.15 / figure.get_figwidth(), 0.985, canvas.literal(title), fontsize=11, va="top"
         )
-    return _out(path, canvas.pixels(figure))
+    return canvas.write(path, canvas.pixels(figure))
 
 
 def volumes(
@@ -136,7 +136,7 @@ def volumes(
     ):
         axes.axvline(value, linewidth=1.4, label=f"{label} {value:.4f}", zorder=2, **style)
     _finish_list(axes, title or f"Dice of {len(kept)} patients", warning)
-    return _out(path, canvas.pixels(axes.figure))
+    return canvas.write(path, canvas.pixels(axes.figure))
 
 
 def runs(
@@ -182,7 +182,7 @@ def runs(
             ends = place - 0.36, place + 0.36
             axes.vlines(value, *ends, linewidth=1.6, label=label if first else None, **style)
     _finish_list(axes, "Dice per patient" + (" after 3D clean-up" if key == "dice_post" else ""))
-    return _out(path, canvas.pixels(axes.figure))
+    return canvas.write(path, canvas.pixels(axes.figure))
 
 
 def _loss(axes: Axes, train: Mapping[str, Any], val: Mapping[str, Any]) -> None:
@@ -289,7 +289,3 @@ def _finish_list(axes: Axes, title: str, warning: str = "") -> None:
         loc="lower center",
         bbox_to_anchor=(0.5, 0.02 / height),
     )
-
-
-def _out(path: str | os.PathLike | None, picture: np.ndarray) -> np.ndarray:
-    return picture if path is None else canvas.write(path, picture)

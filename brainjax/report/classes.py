@@ -69,7 +69,7 @@ def confusion(
     for place in np.arange(k - 1) + 0.5:  # white gaps between the cells
         axes.axhline(place, color="white", linewidth=2)
         axes.axvline(place, color="white", linewidth=2)
-    return _out(path, axes)
+    return canvas.write(path, canvas.pixels(axes.figure))
 
 
 def reliability(
@@ -129,7 +129,7 @@ def reliability(
     canvas.plain(counts, "", "confidence (probability of the predicted class)", "images")
     counts.set_xlim(0, 1.01)
     counts.locator_params(axis="y", nbins=3, integer=True)
-    return _out(path, axes)
+    return canvas.write(path, canvas.pixels(axes.figure))
 
 
 def roc(
@@ -166,7 +166,7 @@ def roc(
     axes.set_xlim(-0.01, 1.01)
     axes.set_ylim(-0.01, 1.01)
     axes.legend(fontsize=8, frameon=True, framealpha=0.8, edgecolor="none", loc="lower right")
-    return _out(path, axes)
+    return canvas.write(path, canvas.pixels(axes.figure))
 
 
 def _wrapped(name: str) -> str:
@@ -174,25 +174,11 @@ def _wrapped(name: str) -> str:
     return "\n".join(textwrap.wrap(plain(name), _WRAP) or [""])
 
 
-def _square(
-    left: float, bottom: float, size: float, title: str, warning: str, legend: float = 0
-) -> Axes:
+def _square(left: int, bottom: int, size: int, title: str, warning: str, legend: int = 0) -> Axes:
     """Square axes of `size` pixels, with room for labels, for the texts above them and a legend between."""
-    above = [
-        line
-        for text, colour in ((title, "black"), (warning, VERMILION))
-        for line in ((part, colour) for part in textwrap.wrap(text, (left + size) // 8))
-    ]
-    top = 18 + 18 * len(above) + legend
+    above = canvas.wrapped((left + size) // 8, (title, "black"), (warning, VERMILION))
+    top = 18 + canvas.HEADING * len(above) + legend
     width, height = left + size + 24, bottom + size + top
     figure = canvas.figure(width, height)
-    for i, (line, colour) in enumerate(above):
-        y = 1 - (12 + 18 * i) / height
-        style = {"fontsize": 10, "fontweight": "bold", "va": "top"}
-        figure.text(12 / width, y, canvas.literal(line), color=colour, **style)
+    canvas.heading(figure, above, 12)
     return figure.add_axes((left / width, bottom / height, size / width, size / height))
-
-
-def _out(path: str | os.PathLike | None, axes: Axes) -> np.ndarray:
-    picture = canvas.pixels(axes.figure)
-    return picture if path is None else canvas.write(path, picture)

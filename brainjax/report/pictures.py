@@ -167,8 +167,7 @@ def batch(
         for image, mask in zip(images[:limit], masks[:limit], strict=True)
     ]
     legend = [("mask", TRUTH)] if np.any(masks) else ()
-    picture = montage(panels, labels=names, legend=legend, title=title)
-    return picture if path is None else canvas.write(path, picture)
+    return canvas.write(path, montage(panels, labels=names, legend=legend, title=title))
 
 
 _LEGEND: Legend = (
