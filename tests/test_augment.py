@@ -119,6 +119,8 @@ def test_preview_gives_different_versions_of_one_example():
         ({"missing": 1.5}, None, "missing"),
         ({"flip": (0.5, 2.0)}, None, "flip"),
         ({"elastic_grid": 3}, None, "elastic_grid"),
+        ({"spacing": (1, 0)}, None, "spacing"),
+        ({"spacing": (1, float("nan"))}, None, "spacing"),
         ({"groups": 4}, (8, 8, 6), "groups"),
         ({"missing": 0.1, "missing_source": 3, "groups": 3}, (8, 8, 6), "missing_source"),
         ({"missing": 0.1, "missing_most": 3, "groups": 3}, (8, 8, 6), "missing_most"),

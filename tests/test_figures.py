@@ -227,6 +227,45 @@ def test_runs_mark_the_leaking_one():
         figures.runs(None, [("a", [], False)])
 
 
+@pytest.mark.parametrize("text", ["a $x$ b", r"$\frac$", "one $", r"5\$ $^$", "x_y"])
+def test_texts_are_drawn_as_they_stand(text):
+    def drawn(text, **options):
+        figure = canvas.figure(160, 40)
+        figure.text(0.1, 0.5, text, **options)
+        return canvas.pixels(figure)
+
+    np.testing.assert_array_equal(drawn(canvas.literal(text)), drawn(text, parse_math=False))
+    assert canvas.literal("M\udcfcller") == "M?ller"
+
+
+_NAME = "M\udcfcller $\\frac$"  # no UTF-8, and no formula
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        lambda: figures.montage(
+            [np.zeros((8, 8), np.uint8)],
+            labels=[_NAME],
+            headers=[_NAME],
+            legend=[(_NAME, TRUTH)],
+            title=_NAME,
+        ),
+        lambda: figures.learning_curves(
+            None,
+            [{"step": 1, "kind": kind, "loss": 1.0, _NAME: 0.5} for kind in ("train", "val")],
+            monitor=_NAME,
+            title=_NAME,
+        ),
+        lambda: figures.volumes(None, [{"group": _NAME, "dice": 0.5}], title=_NAME, warning=_NAME),
+        lambda: figures.runs(None, [(_NAME, _patients([0.5]), True)]),
+    ],
+    ids=["montage", "learning_curves", "volumes", "runs"],
+)
+def test_names_that_are_no_utf8_or_hold_dollar_signs_are_drawn(figure):
+    assert figure().ndim == 3
+
+
 def test_write_refuses_other_formats_and_unwritable_places(tmp_path):
     picture = np.zeros((2, 2, 3), np.uint8)
     with pytest.raises(DataError, match=r"\.png"):

@@ -1,11 +1,14 @@
 """Figures of classifiers: mistakes come first and are marked, warnings are seen, no text leaves the picture."""
 
+import csv
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from brainjax.metrics import calibration, classification
 from brainjax.report import canvas, figures
+from brainjax.report import predictions as table
 from brainjax.report.examples import SIDE, WRONG
 from brainjax.types import DataError
 
@@ -60,6 +63,38 @@ def test_charts_show_warnings_and_keep_their_texts_inside(chart):
     assert _count(warned, RED) > _count(plain, RED) + 100
     for picture in (plain, warned, chart(LONG, title="a long title of a run " * 5)):
         assert _rim(picture) == {(255, 255, 255)}
+
+
+_NAME = "M\udcfcller $\\frac$"  # no UTF-8, and no formula
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        lambda **options: _confusion([_NAME] * 3, **options),
+        lambda **options: _reliability([_NAME], **options),
+        lambda **options: _roc([_NAME] * 3, **options),
+        lambda **options: figures.predictions(
+            None, _images(2), [0, 1], np.eye(2), [_NAME] * 2, names=[_NAME] * 2, **options
+        ),
+        lambda **options: figures.gradcam(
+            None, _images(1), np.zeros((1, 32, 32)), [_NAME], **options
+        ),
+    ],
+    ids=["confusion", "reliability", "roc", "predictions", "gradcam"],
+)
+def test_names_that_are_no_utf8_or_hold_dollar_signs_are_drawn(figure):
+    assert figure(title=_NAME, warning=_NAME).ndim == 3
+
+
+def test_predictions_of_any_names_are_a_table_that_runs_nothing(tmp_path):
+    names, classes = ["M\udcfcller.png", "=cmd|'/C calc'!A0", "a,b"], ["@a", "b"]
+    p = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]])
+    table.write(tmp_path / "p.csv", names, classes, p, np.array([0, 0, 1]))
+    rows = list(csv.reader((tmp_path / "p.csv").open(encoding="utf-8", newline="")))
+    assert rows[0] == ["image", "label", "predicted", "'@a", "b"]
+    assert rows[1] == ["M?ller.png", "'@a", "'@a", "0.900000", "0.100000"]
+    assert rows[2][:3] == ["'=cmd|'/C calc'!A0", "'@a", "b"] and rows[3][0] == "a,b"
 
 
 def test_confusion_is_darker_the_larger_the_share_of_the_true_class(tmp_path):

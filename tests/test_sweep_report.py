@@ -176,8 +176,9 @@ def test_box_plots_leave_out_what_follows_from_a_name(results, tmp_path):
         grid({"model.features": [[1, 2], [3, 4]], "train.ema": [0.1, 0.2]}),
         [{"optimizer.momentum": 0.9}, {}],
         product(*(grid({f"a{i}.name": ["x", "y"]}) for i in range(4))),
+        grid({"train.init": ["M\udcfcller", r"runs/$\frac$"]}),
     ],
-    ids=["many", "one", "seeds", "tuples", "default", "four"],
+    ids=["many", "one", "seeds", "tuples", "default", "four", "names"],
 )
 def test_any_sweep_can_be_drawn(trials, tmp_path):
     workdir = write(tmp_path, trials, value=lambda t: 0.5 + 0.01 * len(json.dumps(t)) % 0.3)

@@ -141,7 +141,10 @@ def test_rescale_is_blind_to_units():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"shape": (8, 8)}, {"scale": (1.2, 1.5)}, {"cut": 1.5}, {"realistic": -0.1}]
+    "wrong",
+    [{"shape": (8, 8)}, {"scale": (1.2, 1.5)}, {"scale": (0.9,)}, {"scale": (0.6, np.inf)}]
+    + [{"cut": 1.5}, {"realistic": -0.1}, {"spacing": 0}, {"spacing": -1.5}, {"map_spacing": 0}]
+    + [{"warp": -5}, {"shift": -9}, {"far": np.nan}, {"rotate": np.inf}],
 )
 def test_fields_out_of_range_are_refused(wrong):
     with pytest.raises(ConfigError, match=f"augment.{next(iter(wrong))}"):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -94,6 +95,8 @@ class Augment:
                 raise ConfigError(f"Augment.{name} is a probability; {getattr(self, name)} > 1.")
         if not all(0 <= p <= 1 for p in self.flip):
             raise ConfigError(f"Augment.flip={self.flip} needs a probability per axis.")
+        if not all(0 < size < math.inf for size in self.spacing):
+            raise ConfigError(f"Augment.spacing={self.spacing} needs sizes above 0, one per axis.")
         for name in ("elastic_grid", "bias_grid"):
             if getattr(self, name) < 4:
                 raise ConfigError(f"Augment.{name} must be 4 or more: the spline is cubic.")

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from brainjax.report import canvas
 from brainjax.report.canvas import BLUE, GREY, ORANGE, VERMILION
 from brainjax.report.sweep import Results, label
+from brainjax.report.words import plain
 from brainjax.types import DataError
 
 _COLUMNS = 3
@@ -53,14 +54,14 @@ def boxes(path: str | os.PathLike | None, results: Results, *, title: str = "") 
         first = first or axes
         _panel(axes, results, field)
         if i % columns == 0:
-            axes.set_ylabel(results.metric.replace("_", " "), fontsize=9)
+            axes.set_ylabel(canvas.literal(plain(results.metric)), fontsize=9)
         else:
             axes.tick_params(labelleft=False)
-    figure.text(14 / width, 1 - 10 / height, title, fontsize=12, va="top", fontweight="bold")
+    heading = canvas.literal(title)
+    figure.text(14 / width, 1 - 10 / height, heading, fontsize=12, va="top", fontweight="bold")
     note = "points: trials; line: median; diamond: mean"
     figure.text(1 - 20 / width, 1 - 12 / height, note, fontsize=8, va="top", ha="right", color=GREY)
-    picture = canvas.pixels(figure)
-    return picture if path is None else canvas.write(path, picture)
+    return canvas.write(path, canvas.pixels(figure))
 
 
 def _panel(axes: Axes, results: Results, field: str) -> None:
@@ -100,7 +101,7 @@ def _panel(axes: Axes, results: Results, field: str) -> None:
     axes.set_xlim(-0.6, len(groups) - 0.4)
     slanted = max((len(line) for t in ticks for line in t.split("\n")), default=0) * len(ticks) > 58
     style: dict[str, Any] = {"rotation": 25, "ha": "right"} if slanted else {}
-    axes.set_xticks(range(len(ticks)), ticks, fontsize=8, **style)
+    axes.set_xticks(range(len(ticks)), map(canvas.literal, ticks), fontsize=8, **style)
 
 
 def _scatter(axes: Axes, results: Results, groups: dict[float, Sequence[Any]]) -> None:
@@ -115,4 +116,4 @@ def _scatter(axes: Axes, results: Results, groups: dict[float, Sequence[Any]]) -
 def _name(value: Any) -> str:
     if value is None:
         return "default"
-    return f"{value:g}" if isinstance(value, float) else str(value).replace("_", " ")
+    return f"{value:g}" if isinstance(value, float) else plain(str(value))

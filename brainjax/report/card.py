@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from brainjax.report.card_words import number, shared
+
 _CARD = """# {name}
 
 {model} with {parameters:,} trainable parameters for {classes}, in slices with the channels
@@ -76,50 +78,27 @@ def model_card(name: str, config: dict[str, Any], facts: dict[str, Any]) -> str:
     """
     metrics = facts["metrics"]
     rows = [
-        f"| {label} | {_number(metrics[key])} | {_number(metrics[f'{key}_post'])} |"
+        f"| {label} | {number(metrics[key])} | {number(metrics[f'{key}_post'])} |"
         for label, key in _METRICS
     ]
     volumes = [
-        f"| {v['group']} | {v['n_slices']} | {_number(v['dice'])} | {_number(v['dice_post'])} |"
+        f"| {v['group']} | {v['n_slices']} | {number(v['dice'])} | {number(v['dice_post'])} |"
         for v in facts["per_volume"]
     ]
     size = config["input"]["size"]
     tested = {v["group"] for v in facts["per_volume"]}
     seen = tested & set(facts["trained_on"])
-    init = config["train"].get("init")
     return _CARD.format(
-        name=name,
-        model=config["model"]["name"],
-        parameters=facts["parameters"],
-        classes=", ".join(facts["classes"]),
-        channels=", ".join(facts["channels"]),
+        **shared(name, config, facts),
         count=len(facts["channels"]),
-        storage=facts["storage"],
         context=config["input"]["context"] - 1,
-        protocol=facts["protocol"],
-        also=f" {facts['also']}" if facts.get("also") else "",
         n_volumes=metrics["n_volumes"],
         n_slices=metrics["n_slices"],
-        exported=facts["exported"],
         independent=f", {len(seen)} of whom trained it"
         if seen
         else " that took no part in training",
-        beginning=f"Begun with the weights of `{init}`, then " if init else "",
         empty=config["infer"]["empty"],
         rows="\n".join(rows),
         volumes="\n".join(volumes),
-        steps=facts["step"],
-        batch_size=config["train"]["batch_size"],
         size=f"{size} x {size}" if size else "native size",
-        loss=config["loss"]["name"],
-        optimizer=config["optimizer"]["name"],
-        n_train=len(facts["trained_on"]),
-        dataset=facts["dataset"],
-        citation=facts["citation"],
-        licence=facts["licence"],
-        limits=f"\n\n{facts['limits']}" if facts.get("limits") else "",
     )
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"

@@ -83,8 +83,10 @@ def learning_curves(
             _logarithmic_if_wide(axes, values, 10)
         canvas.plain(axes, name, "step")
     if title:
-        figure.text(0.15 / figure.get_figwidth(), 0.985, title, fontsize=11, va="top")
-    return _out(path, canvas.pixels(figure))
+        figure.text(
+            0.15 / figure.get_figwidth(), 0.985, canvas.literal(title), fontsize=11, va="top"
+        )
+    return canvas.write(path, canvas.pixels(figure))
 
 
 def volumes(
@@ -101,7 +103,7 @@ def volumes(
         per_volume: dicts with `group` and `dice`, and `dice_post` after clean-up where there is one;
             patients whose Dice is None are left out.
         title: the run, say.
-        warning: printed in red, for a split that leaks (`tables.warning`).
+        warning: printed in red, for a split that leaks (`tables.protocol`).
 
     Returns:
         [h w 3] uint8.
@@ -134,7 +136,7 @@ def volumes(
     ):
         axes.axvline(value, linewidth=1.4, label=f"{label} {value:.4f}", zorder=2, **style)
     _finish_list(axes, title or f"Dice of {len(kept)} patients", warning)
-    return _out(path, canvas.pixels(axes.figure))
+    return canvas.write(path, canvas.pixels(axes.figure))
 
 
 def runs(
@@ -180,7 +182,7 @@ def runs(
             ends = place - 0.36, place + 0.36
             axes.vlines(value, *ends, linewidth=1.6, label=label if first else None, **style)
     _finish_list(axes, "Dice per patient" + (" after 3D clean-up" if key == "dice_post" else ""))
-    return _out(path, canvas.pixels(axes.figure))
+    return canvas.write(path, canvas.pixels(axes.figure))
 
 
 def _loss(axes: Axes, train: Mapping[str, Any], val: Mapping[str, Any]) -> None:
@@ -207,7 +209,7 @@ def _scores(axes: Axes, val: Mapping[str, Any], scores: Sequence[Any], monitor: 
     for key, label, colour in scores:
         steps, values = val[key]
         axes.plot(steps, values, color=colour, linewidth=1.5, marker=_marker(steps), markersize=3.5)
-        axes.lines[-1].set_label(label)
+        axes.lines[-1].set_label(canvas.literal(label))
     steps, values = val.get(monitor, ((), np.zeros(0)))
     if np.isfinite(values).any():
         best = int(np.nanargmax(values))
@@ -264,7 +266,7 @@ def _list_axes(names: Sequence[str], row: int = _ROW) -> Axes:
     axes = figure.add_axes(
         (left / width, bottom / height, 640 / width, 1 - (top + bottom) / height)
     )
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), map(canvas.literal, names))
     axes.set_ylim(-0.7, max(len(names), 1) - 0.3)
     axes.set_xlim(-0.02, 1.02)
     return axes
@@ -275,7 +277,9 @@ def _finish_list(axes: Axes, title: str, warning: str = "") -> None:
     axes.grid(False, axis="y")
     if warning:
         box = {"va": "bottom", "ha": "right", "fontsize": 9, "fontweight": "bold"}
-        axes.text(1, 1.01, warning, transform=axes.transAxes, color=VERMILION, **box)
+        axes.text(
+            1, 1.01, canvas.literal(warning), transform=axes.transAxes, color=VERMILION, **box
+        )
     height = axes.figure.get_figheight()
     axes.figure.legend(
         *axes.get_legend_handles_labels(),
@@ -285,7 +289,3 @@ def _finish_list(axes: Axes, title: str, warning: str = "") -> None:
         loc="lower center",
         bbox_to_anchor=(0.5, 0.02 / height),
     )
-
-
-def _out(path: str | os.PathLike | None, picture: np.ndarray) -> np.ndarray:
-    return picture if path is None else canvas.write(path, picture)

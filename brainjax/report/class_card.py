@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from brainjax.report.card_words import number, shared
+
 _CARD = """# {name}
 
 {model} with {parameters:,} trainable parameters that tells {classes} apart in {shown}. Weights in
@@ -15,7 +17,7 @@ _CARD = """# {name}
 
 ## Scores
 
-Protocol: {protocol}. {also}Measured on {n_images} {images}{independent}, {exported}; mirrored images are averaged in
+Protocol: {protocol}.{also} Measured on {n_images} {images}{independent}, {exported}; mirrored images are averaged in
 ({tta}); probabilities are at temperature {temperature}, fitted on validation {images}.
 
 | metric | value |
@@ -111,38 +113,29 @@ def class_card(name: str, config: dict[str, Any], facts: dict[str, Any]) -> str:
         facts: what `experiments.export` gathered, scores included.
     """
     kind, data = _VOLUMES if facts.get("rank") == 3 else _PICTURES, config["data"]
+    common = shared(name, config, facts)
     own = {
-        "name": name,
-        "dataset": facts["dataset"],
-        "channels": ", ".join(facts["channels"]),
+        **common,
         "cropped": "cropped to the head, " if data.get("crop") else "",
         "size": data.get("size"),
         "spacing": data.get("spacing"),
         "shape": " x ".join(map(str, data.get("shape", ()))),
     }
     metrics, per_class = facts["metrics"], facts["per_class"]
-    rows = [f"| {label} | {_number(metrics[key])} |" for label, key in _METRICS]
+    rows = [f"| {label} | {number(metrics[key])} |" for label, key in _METRICS]
     low, high = metrics["accuracy_ci95"]
     rows.insert(1, f"| its 95 % interval | {low:.4f} to {high:.4f} |")
-    seen, init = facts["n_seen_in_training"], config["train"].get("init")
     return _CARD.format(
+        **common,
         **{key: text.format(**own) for key, text in kind.items()},
-        name=name,
-        model=config["model"]["name"],
-        parameters=facts["parameters"],
-        classes=", ".join(facts["classes"]),
-        storage=facts["storage"],
-        protocol=facts["protocol"],
         n_images=metrics["n_images"],
-        also=f"{facts['also']} " if facts.get("also") else "",
-        independent=_independent(seen, facts.get("part")),
-        exported=facts["exported"],
+        independent=_independent(facts["n_seen_in_training"], facts.get("part")),
         tta="`infer.tta`: " + config["infer"]["tta"],
         temperature=config["infer"]["temperature"],
         rows="\n".join(rows),
         per_class="\n".join(
             f"| {c['class']} | {c['n']} | "
-            + " | ".join(_number(c[k]) for k in ("precision", "recall", "f1", "auroc"))
+            + " | ".join(number(c[k]) for k in ("precision", "recall", "f1", "auroc"))
             + " |"
             for c in per_class
         ),
@@ -152,16 +145,6 @@ def class_card(name: str, config: dict[str, Any], facts: dict[str, Any]) -> str:
             f"| {c} | {' | '.join(map(str, counts))} |"
             for c, counts in zip(facts["classes"], facts["confusion"], strict=True)
         ),
-        beginning=f"Begun with the weights of `{init}`, then " if init else "",
-        steps=facts["step"],
-        batch_size=config["train"]["batch_size"],
-        loss=config["loss"]["name"],
-        optimizer=config["optimizer"]["name"],
-        n_train=len(facts["trained_on"]),
-        dataset=facts["dataset"],
-        citation=facts["citation"],
-        licence=facts["licence"],
-        limits=f"\n\n{facts['limits']}" if facts.get("limits") else "",
     )
 
 
@@ -172,7 +155,3 @@ def _independent(seen: int, part: str | None) -> str:
     if part == "val":
         return " that chose its temperature and took no other part in training"
     return " that took no part in training"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 
 from brainjax.report import canvas
 from brainjax.report.canvas import BLUE, GREEN, GREY, ORANGE, VERMILION
+from brainjax.report.words import plain
 from brainjax.types import DataError, check_shape
 
 _CELL = 92  # pixels a pair of classes takes in the confusion matrix
@@ -59,8 +60,8 @@ def confusion(
         bold = "bold" if i == j else "normal"
         axes.text(j, i - 0.02, f"{matrix[i, j]:,}", fontsize=13, va="bottom", weight=bold, **style)
         axes.text(j, i + 0.08, percent, fontsize=8.5, va="top", **style)
-    axes.set_xticks(range(k), names)
-    axes.set_yticks(range(k), rows)
+    axes.set_xticks(range(k), map(canvas.literal, names))
+    axes.set_yticks(range(k), map(canvas.literal, rows))
     axes.set_xlabel("predicted class", fontsize=9)
     axes.set_ylabel("true class", fontsize=9)
     axes.tick_params(length=0, labelsize=8)
@@ -68,7 +69,7 @@ def confusion(
     for place in np.arange(k - 1) + 0.5:  # white gaps between the cells
         axes.axhline(place, color="white", linewidth=2)
         axes.axvline(place, color="white", linewidth=2)
-    return _out(path, axes)
+    return canvas.write(path, canvas.pixels(axes.figure))
 
 
 def reliability(
@@ -115,7 +116,9 @@ def reliability(
         axes.plot(confidence, accuracy, color=colour, linewidth=1.2, alpha=0.4, zorder=3)
         style = {"color": colour, "zorder": 4 + i, "linewidths": 0, "clip_on": False}
         axes.scatter(confidence, accuracy, s=10 + 90 * n / n.max(), **style)
-        axes.plot([], [], "o", color=colour, label=f"{label}: ECE {curve['ece']:.3f}")
+        axes.plot(
+            [], [], "o", color=colour, label=f"{canvas.literal(label)}: ECE {curve['ece']:.3f}"
+        )
         low, high = (np.array([b[key] for b in bins]) for key in ("low", "high"))
         width = (high - low) / len(curves)
         counts.bar(low + i * width, n, width * 0.9, align="edge", color=colour)
@@ -126,7 +129,7 @@ def reliability(
     canvas.plain(counts, "", "confidence (probability of the predicted class)", "images")
     counts.set_xlim(0, 1.01)
     counts.locator_params(axis="y", nbins=3, integer=True)
-    return _out(path, axes)
+    return canvas.write(path, canvas.pixels(axes.figure))
 
 
 def roc(
@@ -157,42 +160,25 @@ def roc(
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="chance: 0.500")
     for i, (name, (x, y, area)) in enumerate(curves.items()):
         style = {"color": _COLOURS[i % 7], "linestyle": ("-", "--", ":")[i // 7 % 3]}
-        axes.plot(x, y, linewidth=1.6, label=f"{_spaced(name)}: {area:.3f}", **style)
+        label = f"{canvas.literal(plain(name))}: {area:.3f}"
+        axes.plot(x, y, linewidth=1.6, label=label, **style)
     canvas.plain(axes, "", "false positive rate", "true positive rate")
     axes.set_xlim(-0.01, 1.01)
     axes.set_ylim(-0.01, 1.01)
     axes.legend(fontsize=8, frameon=True, framealpha=0.8, edgecolor="none", loc="lower right")
-    return _out(path, axes)
-
-
-def _spaced(name: str) -> str:
-    return name.replace("_", " ")
+    return canvas.write(path, canvas.pixels(axes.figure))
 
 
 def _wrapped(name: str) -> str:
     """A class's name in lines that fit a cell; a word too long for one is cut at its end."""
-    return "\n".join(textwrap.wrap(_spaced(name), _WRAP) or [""])
+    return "\n".join(textwrap.wrap(plain(name), _WRAP) or [""])
 
 
-def _square(
-    left: float, bottom: float, size: float, title: str, warning: str, legend: float = 0
-) -> Axes:
+def _square(left: int, bottom: int, size: int, title: str, warning: str, legend: int = 0) -> Axes:
     """Square axes of `size` pixels, with room for labels, for the texts above them and a legend between."""
-    above = [
-        line
-        for text, colour in ((title, "black"), (warning, VERMILION))
-        for line in ((part, colour) for part in textwrap.wrap(text, (left + size) // 8))
-    ]
-    top = 18 + 18 * len(above) + legend
+    above = canvas.wrapped((left + size) // 8, (title, "black"), (warning, VERMILION))
+    top = 18 + canvas.HEADING * len(above) + legend
     width, height = left + size + 24, bottom + size + top
     figure = canvas.figure(width, height)
-    for i, (line, colour) in enumerate(above):
-        y = 1 - (12 + 18 * i) / height
-        style = {"fontsize": 10, "fontweight": "bold", "va": "top"}
-        figure.text(12 / width, y, line, color=colour, **style)
+    canvas.heading(figure, above, 12)
     return figure.add_axes((left / width, bottom / height, size / width, size / height))
-
-
-def _out(path: str | os.PathLike | None, axes: Axes) -> np.ndarray:
-    picture = canvas.pixels(axes.figure)
-    return picture if path is None else canvas.write(path, picture)

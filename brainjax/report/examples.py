@@ -1,7 +1,6 @@
 """Pictures of single images and what a classifier says of them, the mistakes first; and where it looked."""
 
 import os
-import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -156,15 +155,7 @@ def _out(
 ) -> np.ndarray:
     """The picture below its title and warning; written where there is a path."""
     width = picture.shape[1]
-    lines = [
-        (line, colour)
-        for text, colour in ((title, canvas.LIGHT), (warning, canvas.VERMILION))
-        for line in textwrap.wrap(text, int(width / 9))
-    ]
-    height = 18 * len(lines) + 10
-    banner = canvas.figure(width, height, canvas.DARK)
-    for i, (line, colour) in enumerate(lines):
-        place = 8 / width, 1 - (8 + 18 * i) / height
-        banner.text(*place, line, color=colour, fontsize=10, fontweight="bold", va="top")
-    picture = np.concatenate([canvas.pixels(banner), picture])
-    return picture if path is None else canvas.write(path, picture)
+    lines = canvas.wrapped(width // 9, (title, canvas.LIGHT), (warning, canvas.VERMILION))
+    banner = canvas.figure(width, canvas.HEADING * len(lines) + 10, canvas.DARK)
+    canvas.heading(banner, lines, 8)
+    return canvas.write(path, np.concatenate([canvas.pixels(banner), picture]))

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from brainjax.infer.analysis import Analysis
-from brainjax.infer.localize import volumes_ml
+from brainjax.infer.localize import Lesion, volumes_ml
 from brainjax.io import Grid, Volume
 from brainjax.preprocess.box import Box, bounding_box
 from brainjax.preprocess.orient import Turn, turn_to
 from brainjax.report.overlay import grey, window
 
+Segment = Sequence[tuple[float, float]]  # (row, column) of both ends
 PLANES = ("sagittal", "coronal", "axial")  # by the axis of RAS+ that they are across
 _MARGIN = 15  # mm around the brain: the skull is seen, the face mostly not
 _WORTH = 0.1  # of the largest slice of the brain
@@ -30,7 +31,7 @@ class Hanging:
         images: contrast -> [x y z], of any scale.
         brain: [x y z] bool, or None.
         regions: name -> [x y z] bool, outer ones first.
-        limits: contrast -> the intensities shown black and white, in the whole volume.
+        limits: contrast -> the intensities shown black and white, the same in every slice of the part.
     """
 
     turn: Turn
@@ -137,14 +138,27 @@ class Hanging:
             area = np.count_nonzero(masks[0], axis=tuple(a for a in range(3) if a != axis))
             worth = np.flatnonzero(area > _WORTH * area.max())
             low, high = worth[0], worth[-1] + 1
-        # The outermost slices show next to nothing: the middles of equal parts are taken.
-        edges = np.linspace(low, high, count + 1)
-        chosen = np.unique(((edges[:-1] + edges[1:]) / 2).astype(int))
-        return chosen.tolist() if axis == 0 else chosen[::-1].tolist()
+        chosen = middles(low, high, count)
+        return chosen[::-1] if axis == 0 else chosen
+
+    def showing(self, lesion: Lesion, axis: int) -> tuple[int, list[Segment]]:
+        """The slice that shows a lesion; if it is axial the one that the diameters are of, and these to draw on it."""
+        found = lesion.diameters
+        if axis != 2 or found is None:
+            return self.nearest(lesion.centroid_mm)[axis], []
+        pairs = found.longest_world, found.perpendicular_world
+        lines = [tuple(self.place(end, axis) for end in pair) for pair in pairs]
+        return self.nearest(found.longest_world[0])[axis], lines
+
+
+def middles(low: int, high: int, count: int) -> list[int]:
+    """The middles of so many equal parts of the slices from low up to high, the highest first: the ends show little."""
+    edges = np.linspace(low, high, count + 1)
+    return np.unique(((edges[:-1] + edges[1:]) / 2).astype(int))[::-1].tolist()
 
 
 def _limits(image: np.ndarray, brain: np.ndarray | None) -> tuple[float, float]:
-    """Black as in the whole picture, white as in the brain: fat outside of it is brighter."""
+    """Black as in all of the part [x y z], white as in the brain: fat outside of it is brighter."""
     # Every third voxel along each axis tells the same at a fraction of the time.
     low, high = window(image[::3, ::3, ::3])
     if brain is not None:

@@ -69,4 +69,4 @@ def outlines(
     if any(case[3] is not None for case in cases):
         legend += [("reference", TRUTH), ("both", BOTH)]
     picture = montage(panels, columns=3, labels=labels, headers=PLANES, legend=legend)
-    return canvas.write(path, picture) if path is not None else picture
+    return canvas.write(path, picture)

@@ -10,7 +10,7 @@ from matplotlib import colormaps
 from brainjax.infer.analysis import Analysis
 from brainjax.infer.localize import Lesion
 from brainjax.report import surface
-from brainjax.report.hanging import PLANES, Hanging
+from brainjax.report.hanging import PLANES, Hanging, middles
 from brainjax.report.html_tables import colour, css, dot, lesion_facts
 from brainjax.report.markup import Markup, join, tag
 from brainjax.report.overlay import BRAIN, COLOURS, HEAT, lit
@@ -163,7 +163,7 @@ def scene(hanging: Hanging) -> Markup:
 
 
 def uncertainty(hanging: Hanging, analysis: Analysis) -> Markup:
-    """Probability and uncertainty over the slices that hold most of either."""
+    """Probability and uncertainty over slices spread evenly over where there is some of the first of the two."""
     maps = {
         "probability of tumour": analysis.probability,
         "uncertainty": analysis.uncertainty,
@@ -227,18 +227,10 @@ def pictures(analysis: Analysis) -> Markup:
 
 
 def _lesion(hanging: Hanging, lesion: Lesion) -> Markup:
-    centre = lesion.centroid_mm
     found, figures = lesion.diameters, []
     for axis in hanging.planes:
-        world, lines, words = centre, [], ""
-        if axis == 2 and found:
-            world = found.longest_world[0]
-            lines = [
-                tuple(hanging.place(end, axis) for end in segment)
-                for segment in (found.longest_world, found.perpendicular_world)
-            ]
-            words = f" · {mm(found.longest_mm)} × {mm(found.perpendicular_mm)} mm"
-        index = hanging.nearest(world)[axis]
+        index, lines = hanging.showing(lesion, axis)
+        words = f" · {mm(found.longest_mm)} × {mm(found.perpendicular_mm)} mm" if lines else ""
         caption = f"{PLANES[axis]} · {level(axis, hanging.level(axis, index))}{words}"
         key = f"l{lesion.index}-{axis}"
         figures.append(
@@ -295,8 +287,7 @@ def _spread_over(weight: np.ndarray, count: int) -> list[int]:
     strong = (
         np.flatnonzero(weight > 0.05 * weight.max()) if weight.max() > 0 else np.arange(len(weight))
     )
-    edges = np.linspace(strong[0], strong[-1] + 1, count + 1)
-    return np.unique(((edges[:-1] + edges[1:]) / 2).astype(int))[::-1].tolist()
+    return middles(strong[0], strong[-1] + 1, count)
 
 
 def _group(name: str, labels: Sequence[Markup]) -> Markup:

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 from brainjax.infer.analysis import Analysis
 from brainjax.infer.localize import Lesion, contours
 from brainjax.report import canvas
-from brainjax.report.hanging import PLANES, Hanging
+from brainjax.report.hanging import PLANES, Hanging, Segment
 from brainjax.report.overlay import BRAIN, COLOURS
 from brainjax.report.pictures import montage
 from brainjax.report.words import REGION_NAMES, level, mm
@@ -59,22 +59,17 @@ def overlay(
         legend=legend,
         title="research use only",
     )
-    return picture if path is None else canvas.write(path, picture)
+    return canvas.write(path, picture)
 
 
-def _where(hanging: Hanging, axis: int, lesion: Lesion | None) -> tuple[int, list[np.ndarray]]:
-    """The slice to show, and the lines [2 2] (row, column) to draw on it."""
-    if lesion is None:
-        masks = [m for m in (hanging.brain,) if m is not None and m.any()]
-        if not masks:
-            return hanging.grid.shape[axis] // 2, []
-        found = np.flatnonzero(masks[0].any(axis=tuple(a for a in range(3) if a != axis)))
-        return int(found[len(found) // 2]), []
-    if axis != 2 or lesion.diameters is None:
-        return hanging.nearest(lesion.centroid_mm)[axis], []
-    ends = lesion.diameters.longest_world, lesion.diameters.perpendicular_world
-    lines = [np.array([hanging.place(end, axis) for end in pair]) for pair in ends]
-    return hanging.nearest(ends[0][0])[axis], lines
+def _where(hanging: Hanging, axis: int, lesion: Lesion | None) -> tuple[int, list[Segment]]:
+    """The slice to show, and the lines to draw on it."""
+    if lesion is not None:
+        return hanging.showing(lesion, axis)
+    if hanging.brain is None or not hanging.brain.any():
+        return hanging.grid.shape[axis] // 2, []
+    found = np.flatnonzero(hanging.brain.any(axis=tuple(a for a in range(3) if a != axis)))
+    return int(found[len(found) // 2]), []
 
 
 def _panel(
@@ -82,7 +77,7 @@ def _panel(
     contrast: str,
     axis: int,
     index: int,
-    lines: Sequence[np.ndarray],
+    lines: Sequence[Segment],
     side: int,
 ) -> np.ndarray:
     """[side side 3] uint8: a slice in the middle of a square."""
@@ -92,8 +87,8 @@ def _panel(
     picture = grey.resize((width, height), Image.Resampling.BICUBIC).convert("RGB")
     brush = ImageDraw.Draw(picture)
 
-    def draw(line: np.ndarray, colour: tuple[int, int, int]) -> None:
-        at = (line + 0.5) * pixel  # pixel i is drawn from i to i + 1
+    def draw(line: np.ndarray | Segment, colour: tuple[int, int, int]) -> None:
+        at = (np.asarray(line) + 0.5) * pixel  # pixel i is drawn from i to i + 1
         brush.line([(x, y) for y, x in at], fill=colour, width=2 * _FINER, joint="curve")
 
     masks = [] if hanging.brain is None else [(hanging.brain, BRAIN)]
@@ -111,8 +106,8 @@ def _panel(
     return out
 
 
-def _size(lesion: Lesion | None, lines: Sequence[np.ndarray]) -> str:
-    if lesion is None or lesion.diameters is None or not lines:
+def _size(lesion: Lesion | None, lines: Sequence[Segment]) -> str:
+    if lesion is None or not lines:
         return ""
     found = lesion.diameters
     return f", {mm(found.longest_mm)} x {mm(found.perpendicular_mm)} mm"

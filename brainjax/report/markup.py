@@ -7,6 +7,8 @@ import html
 import re
 from collections.abc import Iterable
 
+from brainjax.report.words import readable
+
 _VOID = frozenset({"br", "img", "input", "meta"})  # of HTML; they have no end
 _EMPTY = frozenset({"image", "line", "path", "use"})  # of SVG; they close themselves
 _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9-]*")
@@ -61,9 +63,8 @@ def _one(child: Child) -> str:
 
 
 def _escaped(value: object) -> str:
-    # NUL is an error in HTML, and lone surrogates, of file names that are no UTF-8, in the file.
-    text = str(value).replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
-    return html.escape(text, quote=True)
+    # NUL is an error in HTML.
+    return html.escape(readable(str(value).replace("\0", "\ufffd")), quote=True)
 
 
 def _checked(name: str) -> str:

@@ -69,7 +69,12 @@ def montage(
         outline = patheffects.withStroke(linewidth=2.5, foreground=canvas.DARK)
         style = {"color": canvas.LIGHT, "va": "top", **style}
         figure.text(
-            x / total_w, 1 - y / total_h, text, fontsize=size, path_effects=[outline], **style
+            x / total_w,
+            1 - y / total_h,
+            canvas.literal(text),
+            fontsize=size,
+            path_effects=[outline],
+            **style,
         )
 
     for text, (y, x) in zip(labels, corners, strict=False):
@@ -162,8 +167,7 @@ def batch(
         for image, mask in zip(images[:limit], masks[:limit], strict=True)
     ]
     legend = [("mask", TRUTH)] if np.any(masks) else ()
-    picture = montage(panels, labels=names, legend=legend, title=title)
-    return picture if path is None else canvas.write(path, picture)
+    return canvas.write(path, montage(panels, labels=names, legend=legend, title=title))
 
 
 _LEGEND: Legend = (

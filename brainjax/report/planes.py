@@ -75,7 +75,7 @@ def regions(
         legend=[(name, COLOURS[k % len(COLOURS)]) for k, name in enumerate(classes)],
         title=title,
     )
-    return picture if path is None else canvas.write(path, picture)
+    return canvas.write(path, picture)
 
 
 def scores(

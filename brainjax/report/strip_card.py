@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from brainjax.report.card_words import shared
+
 _CARD = """# {name}
 
 {model} with {parameters:,} trainable parameters that finds the brain in head MRI of any contrast. Weights in
@@ -39,7 +41,7 @@ opinion, not the truth.
 ## Training
 
 {steps} steps{init}, heads a step: {batch_size}; loss `{loss}`, optimizer `{optimizer}`, learning rate {rate:g}. Every step drew new heads
-from {n_maps} label maps: their pose, size and shape, any contrast or that of a real sequence, lesions, coil shading,
+from {n_train} label maps: their pose, size and shape, any contrast or that of a real sequence, lesions, coil shading,
 thick slices, noise, fields of view that end early. No scan of anybody was used. All options are in `config.json`.
 
 ## Data and licence
@@ -66,27 +68,17 @@ def strip_card(name: str, config: dict[str, Any], facts: dict[str, Any]) -> str:
     rows = [
         " | ".join(["", *(str(row[c]) for c in columns), ""]).strip() for row in facts["per_head"]
     ]
+    common = shared(name, config, facts)
+    common["limits"] = f" {facts['limits']}" if facts.get("limits") else ""
     return _CARD.format(
-        name=name,
-        model=config["model"]["name"],
-        parameters=facts["parameters"],
-        storage=facts["storage"],
+        **common,
         box=" x ".join(f"{n * augment['spacing']:g}" for n in augment["shape"]),
         spacing=augment["spacing"],
         reach=f"up to {fluid:g} mm off its closed surface" if fluid else "up to the dura",
-        exported=facts["exported"],
         n_heads=len({row["case"] for row in facts["per_head"]}),
         rows="\n".join(rows),
-        steps=facts["step"],
         init=f" on top of the run in `{config['train']['init']}`"
         if config["train"].get("init")
         else "",
-        batch_size=config["train"]["batch_size"],
-        loss=config["loss"]["name"],
-        optimizer=config["optimizer"]["name"],
         rate=config["optimizer"]["learning_rate"],
-        n_maps=len(facts["trained_on"]),
-        citation=facts["citation"],
-        licence=facts["licence"],
-        limits=f" {facts['limits']}" if facts.get("limits") else "",
     )

@@ -19,7 +19,7 @@ from brainjax.preprocess.grid import resample
 MARGIN = 4  # cubes around it all
 _SMOOTH = 0.8  # cubes, standard deviation
 _CORNERS = 65535  # the most that 16 bits number
-_LIGHT = np.array([-0.35, 0.8, 0.5])  # from the right of the picture's left, the viewer, and above
+_LIGHT = np.array([-0.35, 0.8, 0.5])  # where it comes from: to the right, to the viewer, up
 _GROUND = np.array([11, 13, 16], np.float32)
 
 

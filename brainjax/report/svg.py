@@ -8,12 +8,11 @@ import numpy as np
 from PIL import Image
 
 from brainjax.infer.localize import contours
-from brainjax.report.hanging import Hanging
+from brainjax.report.hanging import Hanging, Segment
 from brainjax.report.markup import Markup, tag
 
 _QUALITY = 75  # of JPEG
 _PIXELS = 224  # along the longer edge of a slice in a mosaic; finer ones are reduced
-Segment = Sequence[tuple[float, float]]  # (row, column) of both ends
 
 
 def data_uri(picture: np.ndarray, pixels: int | None = None) -> str:

@@ -62,9 +62,9 @@ def duration(seconds: float | None) -> str:
     """'42 s', '7.5 min' or '2.1 h'; '-' for None."""
     if seconds is None:
         return "-"
-    if seconds < 60:
+    if seconds < 59.5:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.1f} min" if seconds < 3597 else f"{seconds / 3600:.1f} h"
 
 
 def leaks(result: Mapping[str, Any], config: Mapping[str, Any] | None = None) -> bool:

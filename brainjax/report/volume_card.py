@@ -3,6 +3,7 @@
 from typing import Any
 
 from brainjax.report import tables
+from brainjax.report.card_words import shared
 
 _CARD = """# {name}
 
@@ -80,35 +81,16 @@ def volume_card(name: str, config: dict[str, Any], facts: dict[str, Any]) -> str
     dice = {"group": "volume", **{f"dice{end}": part for part, end in parts.items()}}
     patch = config["infer"].get("patch") or config["augment"].get("patch") or ("all",)
     seen = {v["group"] for v in facts["per_volume"]} & {*facts["trained_on"]}
-    init = config["train"].get("init")
     return _CARD.format(
-        name=name,
-        model=config["model"]["name"],
-        parameters=facts["parameters"],
-        classes=", ".join(classes),
-        channels=", ".join(facts["channels"]),
+        **shared(name, config, facts),
         count=len(facts["channels"]),
         spacing=" x ".join(f"{s:.3g}" for s in facts["spacing_mm"]),
-        storage=facts["storage"],
         patch=" x ".join(map(str, patch)),
-        protocol=facts["protocol"],
-        also=f" {facts['also']}" if facts.get("also") else "",
         n_volumes=metrics["n_volumes"],
         independent=f", {len(seen)} of which trained it"
         if seen
         else " of patients that took no part in training",
-        exported=facts["exported"],
         empty=config["infer"]["empty"],
         table=tables.table(rows, columns),
         volumes=tables.table(facts["per_volume"], dice),
-        beginning=f"Begun with the weights of `{init}`, then " if init else "",
-        steps=facts["step"],
-        batch_size=config["train"]["batch_size"],
-        loss=config["loss"]["name"],
-        optimizer=config["optimizer"]["name"],
-        n_train=len(facts["trained_on"]),
-        dataset=facts["dataset"],
-        citation=facts["citation"],
-        licence=facts["licence"],
-        limits=f"\n\n{facts['limits']}" if facts.get("limits") else "",
     )

@@ -12,6 +12,7 @@ STAGES = {
     "segment": "tumour segmentation",
     "localize": "localisation",
 }
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
 
 
 def ml(value: float) -> str:
@@ -26,16 +27,17 @@ def mm(value: float) -> str:
 
 def percent(share: float) -> str:
     """'93 %'; near 0 and 1 with a sign that it is not quite."""
-    if 0 < share < 0.005:
+    text = f"{100 * share:.0f}"
+    if text == "0" and share > 0:
         return "< 1 %"
-    if 0.995 < share < 1:
+    if text == "100" and share < 1:
         return "> 99 %"
-    return f"{100 * share:.0f} %"
+    return f"{text} %"
 
 
 def seconds(value: float) -> str:
     """'0.4 s', '12 s', '3 min 20 s'."""
-    if value < 60:
+    if value < 59.5:
         return f"{value:.1f} s" if value < 9.95 else f"{value:.0f} s"
     minutes, rest = divmod(round(value), 60)
     return f"{minutes} min {rest} s"
@@ -60,6 +62,16 @@ def level(axis: int, at: float) -> str:
 def plain(name: str) -> str:
     """'glioma_tumor' -> 'glioma tumor'."""
     return name.replace("_", " ")
+
+
+def readable(text: str) -> str:
+    """The text with '?' for what is no character, as in names of files that are not UTF-8."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def no_formula(text: str) -> str:
+    """The text for a table, so that no spreadsheet takes it for a formula."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def _digits(value: float, count: int) -> str:

@@ -35,7 +35,8 @@ class Scan(NamedTuple):
         image: [S H W 4] uint8, `contrast.CHANNELS`, each scaled over the volume.
         mask: [S H W 1] uint8 in {0, 1}, whole tumour: necrosis, rim and oedema.
         labels: [S H W] uint8, index into `contrast.CLASSES` of the commonest tissue of each voxel.
-        enhancing: [] float32 in {0, 1}: whether the tumour's rim takes up contrast agent.
+        enhancing: [] float32 in {0, 1}: whether a glioma's rim takes up contrast agent; drawn for every head, and
+            without meaning in one that has no glioma.
         step: [] float32 mm from slice to slice.
     """
 

@@ -120,7 +120,7 @@ def _lesions(key: Array, image: Array, brain: Array, *, spacing: float, often: f
 
 
 def _field_of_view(key: Array, shape: tuple[int, ...], *, spacing: float, often: float) -> Array:
-    """[X Y Z] float32: 0 beyond a plane that cuts one or two sides of the box."""
+    """[X Y Z] float32: 0 beyond planes that each cut a side of the box off; `often` is the rate below the brain."""
     u = jax.random.uniform(key, (13,))
     seen = 1.0
     for a, n in enumerate(shape):
@@ -142,7 +142,7 @@ def acquire(key: Array, image: Array, *, spacing: float, thick: float) -> Array:
         key: PRNG key.
         image: [X Y Z] float32, 0 and above.
         spacing: voxel size in mm.
-        thick: how often one axis has slices of up to 7 mm.
+        thick: how often one axis has slices of 2 to 7 mm.
 
     Returns:
         [X Y Z] float32, 0 and above.

@@ -1,7 +1,7 @@
 """Gliomas: a necrotic core in an enhancing rim, in oedema that runs along the white matter.
 
-A lesion is an ellipsoid in world mm whose surfaces are moved by smooth noise, so the same parameters give the same
-lesion on any grid. It pushes the brain around it aside, never the skull.
+A lesion is an ellipsoid in world mm, along the axes of the head, whose surfaces are moved by smooth noise, so the same
+parameters give the same lesion on any grid. It pushes the brain around it aside, never the skull.
 """
 
 import math
@@ -74,6 +74,8 @@ def sample_tumour(key: Array, *, sites: Array, healthy: Array | float) -> Tumour
 
     axes = jnp.exp(0.6 * draw[6:9].T)
     axes = axes / jnp.prod(axes, axis=1, keepdims=True) ** (1 / 3)
+    # The turn comes after the stretch and changes no length, so ellipsoids lie along the axes of the head. It stays:
+    # without it heads would differ in their last bits from those that the documented scores are of.
     turn = jax.vmap(deform.rotation)(2 * jnp.pi * draw[9:12].T)
     broad, narrow = math.prod(_BROAD), math.prod(_NARROW)
     noise = jax.random.normal(surface, (4, broad + narrow))

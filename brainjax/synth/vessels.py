@@ -14,8 +14,9 @@ from brainjax.synth import anatomy, contrast, deform
 
 KEPT = 5.0  # mm from brain and fluid, to which a stripped scan keeps sinuses and veins
 _FIELDS = 4
-_CONTROL = 13.0  # mm between the control points of the fields
-_BAND = 160.0  # mm, from the lowest slice to the highest
+# mm between the control points of the fields in plane; along S too in a stack as long as the band, closer in others.
+_CONTROL = 13.0
+_BAND = 160.0
 # Half sizes and middle of the box that holds the bodies and the atria of the lateral ventricles, world mm.
 _VENTRICLES, _MIDDLE = (30.0, 30.0, 20.0), (0.0, -22.0, 14.0)
 _DENSITY = (0.7, 1.0)  # of protons, seen by sequences in which flow does not void
