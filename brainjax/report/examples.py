@@ -83,12 +83,12 @@ def gradcam(
     title: str = "",
     warning: str = "",
 ) -> np.ndarray:
-    """Images, each beside itself under its map: clear where the map is 0, bright where it is 1.
+    """Images, each beside itself under its maps: clear where a map is 0, bright where it is 1.
 
     Args:
         path: PNG to write, or None.
         images: [n H W C] of any scale; the mean of the channels is drawn.
-        maps: [n H W] in [0, 1], as of `brainjax.infer.explain.grad_cam`.
+        maps: [n H W] in [0, 1], as of `brainjax.infer.explain.grad_cam`, or several, [m n H W].
         titles: n texts, of one or more lines.
         title: the run, say.
         warning: as in `predictions`.
@@ -97,16 +97,17 @@ def gradcam(
         [h w 3] uint8.
     """
     images, maps = np.asarray(images), np.asarray(maps)
-    check_shape("maps", maps, images.shape[:3])
+    maps = maps if maps.ndim == 4 else maps[None]
+    check_shape("maps", maps, (len(maps), *images.shape[:3]))
     if len(titles) != len(images):
         raise ValueError(f"{len(images)} images with {len(titles)} titles")
     lines = max((text.count("\n") + 1 for text in titles), default=1)
     panels, texts = [], []
-    for image, heat, text in zip(images, maps, titles, strict=True):
+    for image, heats, text in zip(images, np.moveaxis(maps, 0, 1), titles, strict=True):
         plain = _rgb(image)
-        both = np.hstack([_fitted(plain), _fitted(lit(plain, heat))])
+        both = np.hstack([_fitted(plain), *(_fitted(lit(plain, heat)) for heat in heats)])
         panels.append(_under_strip(both, lines))
-        texts.append("\n".join(_cut(line, 2 * SIDE) for line in text.split("\n")))
+        texts.append("\n".join(_cut(line, both.shape[1]) for line in text.split("\n")))
     title = title or "Where the evidence for the class lies (Grad-CAM)"
     return _out(path, montage(panels, columns=min(2, len(panels)), labels=texts), title, warning)
 

@@ -9,11 +9,13 @@ import numpy as np
 
 from brainjax.data.source import Source
 from brainjax.infer.explain import grad_cam
+from brainjax.infer.occlusion import occlusion
 from brainjax.infer.predictor import Predictor
 from brainjax.metrics import calibration, classification
 from brainjax.preprocess.batch import prepare
 from brainjax.report import figures, planes, predictions
 
+_PLACES = 9  # along each axis, that occlusion covers
 _EXPLAINED = 12
 
 
@@ -146,12 +148,16 @@ def _maps(
     predictor, called = answers.predictor, answers.probabilities.argmax(1)
     image = prepare(answers.source.gather(answers.rows), predictor.input.size)["image"]
     maps = np.asarray(grad_cam(predictor.model, answers.variables, image, called))
+    how = "Grad-CAM"
     most = [int(one.max((0, 1)).argmax()) for one in maps] if maps.ndim == 4 else None
+    if most is None:  # of volumes it would be thousands of passes
+        covered = occlusion(predictor.model, answers.variables, image, called, _PLACES)
+        maps, how = np.stack([covered, maps]), "occlusion, Grad-CAM"
     figures.gradcam(
         workdir / "gradcam.png",
         pictured(np.asarray(image), most),
-        pictured(maps, most),
+        maps if most is None else pictured(maps, most),
         [title.replace("_", " ") for title in titles],
-        title="Grad-CAM: what speaks for the predicted class",
+        title=f"What speaks for the predicted class: {how}",
         warning=warning,
     )
