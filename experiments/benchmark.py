@@ -14,18 +14,22 @@ Suites:
     synthesis  synthetic heads a second
     cost       how seconds and memory grow with edge, batch, classes, scans and trials
 
-The peers may live in another environment (extra `bench`). Every round runs each contestant once, in an order that turns,
-so that what else the machine does strikes all alike; medians count, and a ratio's spread is its least and largest value
-within a round. The first contestant of a case is the one that the ratios are of: its seconds over the other's. The table
-goes to stdout and --workdir/table.md; result.json and the last line hold every run.
+The peers may live in another environment (extra `bench`), and those that it has take part unless --peers names others. Every
+round runs each contestant once, in an order that turns, so that what else the machine does strikes all alike; medians count,
+and a ratio's spread is its least and largest value within a round. The first contestant of a case is the one that the ratios
+are of: its seconds over the other's. The table goes to stdout and --workdir/table.md; result.json and the last line hold every
+run. Both files are written after every group, and the same command goes on where it was stopped: what --workdir has of this
+suite, measured with the same flags and the same code, is not measured again (--overwrite does).
 """
 
+import dataclasses
 import importlib
 import os
 import pathlib
 import platform
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
@@ -38,7 +42,12 @@ _SUITE = flags.DEFINE_enum("suite", "cpu", SUITES, "What to measure.")
 _WORKDIR = flags.DEFINE_string(
     "workdir", "checkpoints/runs/benchmark", "Where result.json and table.md go."
 )
-_PEERS = flags.DEFINE_list("peers", [], "Other libraries to measure too; see above.")
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Measure again what --workdir has already.")
+_PEERS = flags.DEFINE_list(
+    "peers",
+    None,
+    "Other libraries to measure too, see above; default: those that --peer_python has, empty: none.",
+)
 _PYTHON = flags.DEFINE_string("peer_python", sys.executable, "Interpreter that has the peers.")
 _BACKEND = flags.DEFINE_string(
     "keras_backend", None, "Backend of Keras: torch, jax or tensorflow (sweep: torch by default)."
@@ -49,6 +58,9 @@ _CASES = flags.DEFINE_list(
 )
 _THREADS = flags.DEFINE_integer(
     "threads", 0, "Cores for each contestant; 0 for all.", lower_bound=0
+)
+_TIMEOUT = flags.DEFINE_integer(
+    "timeout", 1800, "Seconds after which a contestant's round has failed.", lower_bound=1
 )
 _SMALL = flags.DEFINE_bool(
     "small", False, "Tiny sizes: shows that a suite runs here; its figures mean nothing."
@@ -69,36 +81,74 @@ _WIDTH = flags.DEFINE_integer(
 
 def main() -> None:
     """Measures one suite in child processes."""
-    from brainjax.files import write_text
     from brainjax.types import BrainjaxError
-    from experiments.benchmarks import rounds, table
+    from experiments.benchmarks import rounds
+    from experiments.benchmarks.store import Store, read
 
     begun = time.perf_counter()
     workdir = pathlib.Path(_WORKDIR.value)
-    options = _options(workdir)
     suite, groups_of = _suite()
-    rounds.check_peers(options, suite.PEERS)
+    options = _options(workdir, suite.PEERS)
     workdir.mkdir(parents=True, exist_ok=True)
-    groups = rounds.chosen(groups_of(options), options)
-    runs, failures = rounds.measure(groups, options)
-    summary = table.summarise(runs)
-    text = table.markdown(summary, failures)
-    write_text(workdir / "table.md", text)
-    print(text)
-    result = {
+    groups = groups_of(options)
+    chosen = rounds.chosen(groups, options)
+    store = Store(groups, options, read(workdir / "result.json"))
+    if not _OVERWRITE.value:
+        chosen = _left(chosen, store.runs, workdir)
+
+    def keep(*group: Any) -> None:
+        store.put(*group)
+        _write(workdir, _result(suite, options, store, begun))
+
+    rounds.measure(chosen, options, keep)
+    result = _result(suite, options, store, begun)
+    print(_write(workdir, result))
+    entry.finish(workdir, result)
+    if store.failures:
+        label, message = next(iter(store.failures.items()))
+        raise BrainjaxError(
+            f"{len(store.failures)} contestants failed, the first: {label} {message}"
+        )
+
+
+def _left(chosen: Any, done: Any, workdir: pathlib.Path) -> Any:
+    """The groups that have yet to be measured."""
+    left = {group: who for group, who in chosen.items() if group not in done}
+    if len(left) < len(chosen):
+        print(
+            f"{len(chosen) - len(left)} of {len(chosen)} groups are in {workdir} already and are not measured again; "
+            "--overwrite does it",
+            file=sys.stderr,
+        )
+    return left
+
+
+def _result(suite: Any, options: Any, store: Any, begun: float) -> dict[str, Any]:
+    from experiments.benchmarks import table
+
+    summary = table.summarise(store.runs)
+    return {
         "task": "benchmark",
         "suite": _SUITE.value,
-        "setting": _setting(options, runs),
-        "metrics": suite.metrics(runs, summary),
+        "setting": _setting(options, store.runs),
+        "metrics": suite.metrics(store.runs, summary),
         "table": summary,
-        "runs": runs,
-        "failures": failures,
+        "runs": store.runs,
+        "failures": store.failures,
+        "keys": store.keys,
         "seconds": round(time.perf_counter() - begun, 1),
     }
-    entry.finish(workdir, result)
-    if failures:
-        label, message = next(iter(failures.items()))
-        raise BrainjaxError(f"{len(failures)} contestants failed, the first: {label} {message}")
+
+
+def _write(workdir: pathlib.Path, result: dict[str, Any]) -> str:
+    """Writes result.json and table.md; returns the table."""
+    from brainjax.files import write_text
+    from experiments.benchmarks import table
+
+    text = table.markdown(result["table"], result["failures"])
+    entry.write(workdir, result)
+    write_text(workdir / "table.md", text)
+    return text
 
 
 def _suite() -> tuple[Any, Any]:
@@ -109,24 +159,34 @@ def _suite() -> tuple[Any, Any]:
     return found, getattr(found, name if module == "networks" else "groups")
 
 
-def _options(workdir: pathlib.Path) -> Any:
-    from experiments.benchmarks.rounds import Options
+def _options(workdir: pathlib.Path, known: Sequence[str]) -> Any:
+    """The flags; peers that are asked for by name are there."""
+    from experiments.benchmarks import rounds
 
     sweep = _SUITE.value == "sweep"
     other = {"trials": _TRIALS.value, "batch_size": _BATCH.value, "size": _SIZE.value}
     other |= {"width": _WIDTH.value, "steps": _STEPS.value or 200}
     other |= {"head": _HEAD.value, "workdir": str(workdir)}
     other["keras_backend"] = _BACKEND.value or ("torch" if sweep else "tensorflow")
-    return Options(
-        peers=tuple(_PEERS.value),
+    options = rounds.Options(
+        peers=tuple(_PEERS.value or ()),
+        named=_PEERS.value is not None,
         python=_PYTHON.value,
         rounds=_ROUNDS.value,
         steps=_STEPS.value or (1 if _SMALL.value else 5),
         cases=tuple(_CASES.value),
         threads=_THREADS.value,
+        timeout=_TIMEOUT.value,
         small=_SMALL.value,
         other=other,
     )
+    if options.named:
+        rounds.check_peers(options, known)
+    elif known:
+        options = dataclasses.replace(options, peers=rounds.installed(options, known))
+        found = ", ".join(options.peers) or f"none of {', '.join(known)}"
+        print(f"peers in {options.python}: {found}", file=sys.stderr)
+    return options
 
 
 def _setting(options: Any, runs: Any) -> dict[str, Any]:

@@ -105,7 +105,12 @@ def write(workdir: pathlib.Path, result: dict[str, Any]) -> None:
 
 
 def _quiet() -> None:
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    # A handler of our own: absl's, at the root, hears of nothing below.
+    logs = logging.getLogger("brainjax")
+    logs.addHandler(logging.StreamHandler())
+    logs.setLevel(logging.WARNING)
+    logs.propagate = False
+    logging.getLogger("brainjax.native").setLevel(logging.INFO)
     if not _VERBOSE.value:
         # What fails is reported in one line of our own, not by the tracebacks of orbax's threads too.
         absl_logging.set_verbosity(absl_logging.FATAL)

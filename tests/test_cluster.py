@@ -29,11 +29,31 @@ def test_every_trial_is_in_one_task_of_its_own_group(sizes, slots):
         assert len(tasks) == min(slots, total)  # all slots have something to do
 
 
-def test_a_task_that_asks_for_too_much_is_refused():
-    assert cluster._slots({"CPU": 7.0}, cluster.Cluster(cpus=2.0)) == 3
-    assert cluster._slots({"CPU": 64.0, "GPU": 2.0}, cluster.Cluster(gpus=0.5)) == 4
-    with pytest.raises(ConfigError, match="--ray_gpus=1"):
-        cluster._slots({"CPU": 8.0}, cluster.Cluster(gpus=1.0))
+def node(alive=True, **resources):
+    return {"Alive": alive, "Resources": {name: float(n) for name, n in resources.items()}}
+
+
+def test_a_task_runs_on_one_node():
+    assert cluster._slots([node(CPU=7)], cluster.Cluster(cpus=2.0)) == 3
+    # Seven cores on three machines are room for two tasks of two cores, not for three.
+    assert cluster._slots([node(CPU=3), node(CPU=1), node(CPU=3)], cluster.Cluster(cpus=2.0)) == 2
+    two = [node(CPU=64, GPU=2), node(CPU=1)]
+    assert cluster._slots(two, cluster.Cluster(gpus=0.5)) == 4
+    assert cluster._slots(two, cluster.Cluster(cpus=0.0)) == 2
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        [node(CPU=8)],
+        [node(CPU=8), node(CPU=1, GPU=1)],  # enough of both, but on no single node
+        [node(CPU=8), node(alive=False, CPU=8, GPU=1)],
+        [],
+    ],
+)
+def test_a_task_that_fits_no_node_is_refused_instead_of_waited_for(nodes):
+    with pytest.raises(ConfigError, match="no node.*2 CPUs and 1 GPUs.*lower --ray_cpus or"):
+        cluster._slots(nodes, cluster.Cluster(cpus=2.0, gpus=1.0))
 
 
 def test_a_worker_repeats_the_trials_that_it_is_told(tmp_path, monkeypatch):

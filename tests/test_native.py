@@ -1,4 +1,4 @@
-"""The native convolutions against `lax.conv_general_dilated`, under every transformation, and their absence."""
+"""The native convolutions against `lax.conv_general_dilated`, under every transformation."""
 
 import functools
 import itertools
@@ -17,7 +17,7 @@ from tiny import ROOT, clean_environment
 from brainjax import native
 from brainjax.models import UNet
 from brainjax.models.conv import Conv, Dense, DepthwiseConv, UpConv, conv
-from brainjax.native import build, calls
+from brainjax.native import calls
 from brainjax.types import ConfigError
 
 
@@ -141,13 +141,58 @@ def test_an_unknown_wish_for_winograds_algorithm_is_named(forced, monkeypatch):
         conv(*arrays((1, 6, 6, 2), (3, 3, 2, 2)))
 
 
-def test_bfloat16(forced):
-    x, kernel = arrays((2, 6, 6, 6, 8), (3, 3, 3, 8, 8), dtype=jnp.bfloat16)
-    found = forward_and_gradients(conv, x, kernel)
+# Image, kernel, options: of every rank, with strides, holes, uneven padding and a kernel for each channel.
+HALVES = {
+    "volume": ((2, 6, 6, 6, 8), (3, 3, 3, 8, 8), {}),
+    "strided volume": ((1, 7, 6, 8, 16), (2, 3, 3, 16, 32), {"strides": (2, 1, 2)}),
+    "image": ((2, 9, 8, 16), (3, 3, 16, 24), {"padding": ((1, 0), (0, 2))}),
+    "odd channels": ((2, 9, 8, 3), (3, 3, 3, 5), {}),
+    "dilated image": ((1, 12, 9, 16), (3, 3, 16, 16), {"dilation": 2, "padding": "VALID"}),
+    "pointwise": ((2, 5, 6, 8), (1, 1, 8, 12), {}),
+    "signal": ((2, 21, 8), (3, 8, 16), {"strides": 3}),
+    "depthwise": ((2, 9, 8, 32), (5, 5, 1, 32), {"strides": 2}),
+}
+
+
+@pytest.mark.parametrize("case", HALVES)
+def test_bfloat16(forced, case):
+    if not native.halves():
+        pytest.skip("oneDNN has no convolutions of bfloat16 for this processor")
+    shape, size, how = HALVES[case]
+    x, kernel = arrays(shape, size, dtype=jnp.bfloat16)
+    module = DepthwiseConv(size[0], how.get("strides", 1), "SAME", dtype="bfloat16")
+
+    def ours(x, kernel):
+        if size[-2] == 1:
+            return module.apply({"params": {"kernel": kernel}}, x)
+        return conv(x, kernel, **how)
+
+    assert is_native(ours, x, kernel)
+    found = jit(functools.partial(forward_and_gradients, ours))(x, kernel)
     exact = [a.astype(jnp.float32) for a in (x, kernel)]
-    wanted = forward_and_gradients(lambda *a: reference(*a, 1, "SAME", 1), *exact)
+    plain = {"strides": 1, "padding": "SAME", "dilation": 1, **how}
+    plain["groups"] = shape[-1] if size[-2] == 1 else 1
+    same = functools.partial(reference, **plain)
+    wanted = jit(functools.partial(forward_and_gradients, same))(*exact)
     assert all(a.dtype == jnp.bfloat16 for a in found)
     assert_close([a.astype(jnp.float32) for a in found], wanted, 2e-2)
+
+
+def test_bfloat16_takes_the_portable_path_where_the_processor_has_none(extension):
+    text = (
+        "import jax, jax.numpy as jnp; from brainjax import native; from brainjax.models.conv import conv\n"
+        "x, k = (jnp.ones(s, jnp.bfloat16) for s in ((1, 6, 6, 2), (3, 3, 2, 2)))\n"
+        "f = lambda x, k: conv(x, k).sum()\n"
+        "print(native.ready(), native.halves(), jax.grad(f, 1)(x, k)[1, 1, 0, 0])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", text],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=clean_environment() | {"ONEDNN_MAX_CPU_ISA": "AVX2", "BRAINJAX_NATIVE": "1"},
+    )
+    assert done.stdout == "True False 36\n", done.stderr
 
 
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.int32])
@@ -254,45 +299,6 @@ def test_the_handler_itself_refuses_what_python_let_through(extension, change):
     out = jax.ShapeDtypeStruct((1, 6, 6, 4), jnp.float32)
     with pytest.raises(jax.errors.JaxRuntimeError, match="convolution"):
         jax.ffi.ffi_call("brainjax_forward", out)(x, kernel, **options)
-
-
-def test_an_unknown_wish_is_named(monkeypatch):
-    monkeypatch.setenv("BRAINJAX_NATIVE", "yes")
-    with pytest.raises(ConfigError, match="BRAINJAX_NATIVE=yes"):
-        native.ready()
-
-
-def test_without_a_compiler_the_reason_is_told(extension, monkeypatch):
-    monkeypatch.setenv("PATH", "")
-    monkeypatch.delenv("CXX", raising=False)
-    with pytest.raises(build.Unavailable, match="install g\\+\\+"):
-        build.compiled()
-
-
-def test_without_the_library_the_reason_is_told(monkeypatch):
-    monkeypatch.setattr(build, "_RUNTIME", "no-such-package")
-    with pytest.raises(build.Unavailable, match="brainjax\\[native\\]"):
-        build.compiled()
-
-
-def test_a_source_that_does_not_compile_is_tried_once(extension, monkeypatch, tmp_path):
-    broken = tmp_path / "conv.cc"
-    broken.write_text("this is not C++\n")
-    monkeypatch.setattr(build, "_FOLDER", tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(build.Unavailable, match="does not compile"):
-        build.compiled()
-    (log,) = (tmp_path / ".cache/brainjax/native").glob("*.log")
-    assert "error" in log.read_text()
-    with pytest.raises(build.Unavailable, match="did not compile"):
-        build.compiled()
-
-
-def test_a_home_that_cannot_be_written_is_told(extension, monkeypatch, tmp_path):
-    (tmp_path / ".cache").write_text("a file where a folder should be")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(build.Unavailable, match="cannot be written"):
-        build.compiled()
 
 
 SCRIPT = """

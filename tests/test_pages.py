@@ -83,8 +83,8 @@ def test_peers_run_in_the_pages_they_come_with(monkeypatch):
         seen["env"] = env
         raise OSError(1, "stop here")
 
-    monkeypatch.setattr(rounds.subprocess, "run", run)
+    monkeypatch.setattr(rounds.subprocess, "Popen", run)
     for peer, expected in ((True, None), (False, pages.LARGE)):
         with pytest.raises(rounds.BrainjaxError):
-            rounds._child(rounds.Contestant("a:b", peer=peer), rounds.Options())
+            rounds.call(rounds.Contestant("a:b", peer=peer), rounds.Options())
         assert seen["env"].get(pages.VARIABLE) == expected

@@ -1,6 +1,7 @@
 """The console script `brainjax`: one file a sub-command, each with `add(subparsers)` and `run(arguments) -> exit code`."""
 
 import argparse
+import logging
 import os
 import pathlib
 import sys
@@ -25,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     _print_any_name()
     _keep_compiled()
+    _log()
     try:
         return arguments.run(arguments)
     except (BrainjaxError, OSError) as error:
@@ -40,6 +42,12 @@ def _print_any_name() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _log() -> None:
+    """Warnings go to stderr, a line each, and why networks are slower than they could be."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("brainjax.native").setLevel(logging.INFO)
 
 
 def _keep_compiled() -> None:

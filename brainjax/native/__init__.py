@@ -5,7 +5,8 @@
 
 The extension (`conv.cc` and `attention.cc`, called by JAX's foreign function interface) is compiled when it is first needed,
 once, in some ten seconds, and kept in ~/.cache/brainjax; without the library or a compiler everything runs as before, on
-the portable path of `models/conv_cpu.py`. BRAINJAX_NATIVE=0 in the environment switches it off; BRAINJAX_NATIVE=1 makes its
+the portable path of `models/conv_cpu.py`, and one line of log says so. bfloat16 takes it wherever oneDNN has no such
+convolutions, which want a processor with AVX-512. BRAINJAX_NATIVE=0 in the environment switches it off; BRAINJAX_NATIVE=1 makes its
 absence an error and uses it on several simulated devices as well.
 
 Where taps are 3 x 3 (or n x 3 x 3), strides 1 and arrays float32, with multiples of 16 channels, Winograd's algorithm
@@ -21,6 +22,8 @@ import ctypes
 import functools
 import logging
 import os
+import platform
+import sys
 
 import jax
 
@@ -49,7 +52,21 @@ def ready() -> bool:
     reason = _load()
     if reason and wish == "1":
         raise ConfigError(f"BRAINJAX_NATIVE=1, but {reason}")
+    if reason and (sys.platform, platform.machine()) == (
+        "linux",
+        "x86_64",
+    ):  # elsewhere nothing can be done about it
+        _tell(reason)
     return not reason
+
+
+def halves() -> bool:
+    """Whether convolutions of bfloat16 go through the extension too, which this processor may not have.
+
+    Raises:
+        ConfigError: as `ready`.
+    """
+    return ready() and _halves()
 
 
 def attends() -> bool:
@@ -74,9 +91,22 @@ def _load() -> str:
         for name in ("forward", "input_gradient", "kernel_gradient"):
             _register(library, f"brainjax_{name}")
     except (build.Unavailable, OSError, AttributeError) as error:
-        _log.info("networks take the portable path: %s", error)
         return str(error)
     return ""
+
+
+@functools.cache
+def _tell(reason: str) -> None:
+    """Logs, once, that there is a quicker way."""
+    _log.info(
+        "networks take the portable path, which is slower: %s; BRAINJAX_NATIVE=0 keeps to it",
+        reason,
+    )
+
+
+@functools.cache
+def _halves() -> bool:
+    return bool(build.load().brainjax_has_bfloat16())
 
 
 @functools.cache

@@ -8,6 +8,7 @@ import os
 import jax
 import numpy as np
 
+from brainjax import native
 from brainjax.types import ConfigError
 
 Ints = tuple[int, ...]
@@ -15,13 +16,12 @@ Pads = tuple[tuple[int, int], ...]
 
 
 def can(*arrays: jax.Array, padding: Pads) -> bool:
-    """Whether the extension can do a convolution of these arrays: all but negative padding and other dtypes."""
+    """Whether the extension can do a convolution of these arrays, where there is one: all but negative padding and
+    other dtypes than float32 and, on some processors, bfloat16."""
     dtypes = {str(a.dtype) for a in arrays}
-    return (
-        (dtypes == {"float32"} or dtypes == {"bfloat16"})
-        and all(min(p) >= 0 for p in padding)
-        and all(a.size for a in arrays)
-    )
+    if any(min(p) < 0 for p in padding) or not all(a.size for a in arrays):
+        return False
+    return dtypes == {"float32"} or (dtypes == {"bfloat16"} and native.halves())
 
 
 def forward(

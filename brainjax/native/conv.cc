@@ -260,6 +260,26 @@ auto Binding() {
 
 }  // namespace
 
+// Whether oneDNN convolves bfloat16 on this processor, and has both gradients: it wants AVX-512 for that.
+extern "C" int brainjax_has_bfloat16() {
+  const auto type = memory::data_type::bf16;
+  const memory::desc image({1, 16, 8, 8}, type, memory::format_tag::nhwc);
+  const memory::desc kernel({16, 16, 3, 3}, type, memory::format_tag::any);
+  const memory::dims one = {1, 1}, none = {0, 0};
+  const auto algorithm = dnnl::algorithm::convolution_direct;
+  try {
+    const dnnl::convolution_forward::primitive_desc forward(Engine(), dnnl::prop_kind::forward_training, algorithm,
+                                                            image, kernel, image, one, none, one, one);
+    dnnl::convolution_backward_data::primitive_desc(Engine(), algorithm, image, kernel, image, one, none, one, one,
+                                                    forward);
+    dnnl::convolution_backward_weights::primitive_desc(Engine(), algorithm, image, kernel, image, one, none, one, one,
+                                                       forward);
+  } catch (const std::exception&) {
+    return 0;
+  }
+  return 1;
+}
+
 XLA_FFI_DEFINE_HANDLER_SYMBOL(brainjax_forward, Handle<Kind::kForward>, Binding());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(brainjax_input_gradient, Handle<Kind::kInputGradient>, Binding());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(brainjax_kernel_gradient, Handle<Kind::kKernelGradient>, Binding());

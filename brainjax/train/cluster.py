@@ -46,8 +46,8 @@ def run(runner: Runner, base: ConfigDict, trials: Sequence[Trial], cluster: Clus
         cluster: where.
 
     Raises:
-        ConfigError: a trial cannot work; ray is not installed, there is no such cluster, it has not what a task asks for, or tasks failed:
-            the others' results stay, and the same call repeats those that did.
+        ConfigError: a trial cannot work; ray is not installed, there is no such cluster, none of its nodes has what a task asks for, or
+            tasks failed: the others' results stay, and the same call repeats those that did.
     """
     try:
         import ray
@@ -67,7 +67,7 @@ def run(runner: Runner, base: ConfigDict, trials: Sequence[Trial], cluster: Clus
             f"no ray cluster answers at --ray_address={cluster.address}; start one with `ray start --head`"
         ) from error
     try:
-        slots = _slots(ray.cluster_resources(), cluster)
+        slots = _slots(ray.nodes(), cluster)
         # A process of its own for each task: jax never gives a GPU's memory back.
         remote = ray.remote(num_cpus=cluster.cpus, num_gpus=cluster.gpus, max_calls=1)(_work)
         by_id = {t.id: t for t in trials}
@@ -97,15 +97,22 @@ def divide(groups: Sequence[Sequence[str]], slots: int) -> list[list[str]]:
     return tasks
 
 
-def _slots(have: dict[str, float], cluster: Cluster) -> int:
-    wants = [(have.get("CPU", 0.0), cluster.cpus), (have.get("GPU", 0.0), cluster.gpus)]
-    slots = min((int(a // b) for a, b in wants if b), default=1)
-    if slots < 1:
+def _slots(nodes: Sequence[dict[str, Any]], cluster: Cluster) -> int:
+    """Tasks that can run at the same time on what `ray.nodes()` tells.
+
+    Raises:
+        ConfigError: none can: a task runs on one node, and ray would wait for ever for one that is large enough.
+    """
+    alive = [node["Resources"] for node in nodes if node["Alive"]]
+    wants = {name: n for name, n in (("CPU", cluster.cpus), ("GPU", cluster.gpus)) if n}
+    each = [min((int(have.get(k, 0) // n) for k, n in wants.items()), default=1) for have in alive]
+    if not any(each):
+        told = sorted(f"{h.get('CPU', 0):g} CPUs and {h.get('GPU', 0):g} GPUs" for h in alive)
         raise ConfigError(
-            f"the ray cluster has {have.get('CPU', 0):g} CPUs and {have.get('GPU', 0):g} GPUs, fewer than one task "
-            f"asks for; lower --ray_cpus={cluster.cpus:g} or --ray_gpus={cluster.gpus:g}"
+            f"no node of the ray cluster has the {cluster.cpus:g} CPUs and {cluster.gpus:g} GPUs that a task asks for "
+            f"(there are {', '.join(dict.fromkeys(told)) or 'none'}); lower --ray_cpus or --ray_gpus, or add a larger node"
         )
-    return slots
+    return sum(each)
 
 
 def _order(runner: Runner, base: ConfigDict, trials: Sequence[Trial]) -> str:

@@ -1,15 +1,20 @@
 """Suites `cpu` and `gpu`: the same network in brainjax and in each peer."""
 
 import dataclasses
+import sys
 from typing import Any
 
+from brainjax.types import ConfigError
 from experiments import pages
+from experiments.benchmarks import rounds
 from experiments.benchmarks.cases import CASES, MODES
 from experiments.benchmarks.rounds import Contestant, Groups, Options, Runs
 from experiments.benchmarks.table import Summary
 
 PEERS = ("torch", "monai", "keras")
-_NO_GPU = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+NO_GPU = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+# The module that builds a peer's networks.
+_MODULES = {"torch": "peer_torch", "monai": "peer_torch", "keras": "peer_keras"}
 # The C allocator keeps large blocks instead of returning them to the system after each use (glibc).
 TUNED = {
     pages.VARIABLE: "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184"
@@ -27,13 +32,19 @@ def cpu(options: Options) -> Groups:
         ours = {"native": Contestant("ours:network", env={"BRAINJAX_NATIVE": "1"}), **ours}
     found = _groups(options, ours, _torch_on_cpu, {"keras": {}, "keras large pages": LARGE})
     return {
-        group: {n: dataclasses.replace(c, env={**_NO_GPU, **c.env}) for n, c in who.items()}
+        group: {n: dataclasses.replace(c, env={**NO_GPU, **c.env}) for n, c in who.items()}
         for group, who in found.items()
     }
 
 
 def gpu(options: Options) -> Groups:
-    """Each case in float32 and bfloat16: ours, and torch eager, channels last, autotuned and compiled."""
+    """Each case in float32 and bfloat16: ours, and torch eager, channels last, autotuned and compiled.
+
+    Raises:
+        ConfigError: JAX, or a peer that was asked for by name, sees no GPU; --small does without one.
+    """
+    if not options.small:
+        options = dataclasses.replace(options, peers=_with_gpu(options))
     groups = {}
     for dtype in ("float32", "bfloat16"):
         ours = {"brainjax": Contestant("ours:network", {"dtype": dtype})}
@@ -48,12 +59,37 @@ def gpu(options: Options) -> Groups:
 
 
 def native() -> bool:
-    """Whether this installation has the native convolutions."""
-    try:
-        from brainjax import native as extension
-    except ImportError:
-        return False
-    return extension.ready()
+    """Whether this installation has the native convolutions; asked in a process of its own, as this one opens no device."""
+    return rounds.call(Contestant("networks:ready", env=NO_GPU), Options())["ready"]
+
+
+def ready() -> dict[str, bool]:
+    """What `native` asks."""
+    from brainjax import native as extension
+
+    return {"ready": extension.ready()}
+
+
+def _with_gpu(options: Options) -> tuple[str, ...]:
+    """The peers that see a GPU: the others would put figures of a CPU into the table."""
+    found = rounds.call(Contestant("ours:platform"), options)["platform"]
+    if found != "gpu":
+        raise ConfigError(
+            f"--suite=gpu: JAX runs on {found} here; install jax[cuda] where there is a GPU, or try the suite with --small"
+        )
+    kept = []
+    for peer in options.peers:
+        env = {"KERAS_BACKEND": options.other["keras_backend"]} if peer == "keras" else {}
+        if rounds.call(Contestant(f"{_MODULES[peer]}:gpu", {}, env, peer=True), options)["gpu"]:
+            kept.append(peer)
+            continue
+        on = f"{peer} on {env['KERAS_BACKEND']}" if env else peer
+        told = f"{on} sees no GPU in {options.python}"
+        if options.named:
+            another = " or choose another --keras_backend" if env else ""
+            raise ConfigError(f"--peers: {told}; install its build for CUDA{another}")
+        print(f"{told}: left out", file=sys.stderr)
+    return tuple(kept)
 
 
 def _torch_on_cpu(library: str) -> dict[str, Contestant]:

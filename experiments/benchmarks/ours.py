@@ -23,8 +23,8 @@ def network(
     """Times one case, trained or applied.
 
     Returns:
-        As `child.timed`, with the number of trained parameters, the operations of a step ('flops'), the examples of
-        one ('units'), and on a GPU the most memory held there and the rate of a large matmul.
+        As `child.timed`, with the number of trained parameters, the operations of a step ('flops', where they can be
+        counted), the examples of one ('units'), and on a GPU the most memory held there and the rate of a large matmul.
     """
     spec = CASES[case]
     model = getattr(models, spec.model)(dtype=dtype, **spec.fields)
@@ -34,19 +34,31 @@ def network(
     count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"]))
     if mode == "train":
         y = target(x, spec.classes, spec.pixels)
-        step, compiled, arguments = trainer(model, variables, x, y)
-        flops = operations(compiled, *arguments)
+        step, function, arguments = trainer(model, variables, x, y)
     else:
-        apply = jax.jit(lambda v, x: model.apply(v, x, train=False))
-        flops = operations(apply, variables, x)
+        function, arguments = jax.jit(lambda v, x: model.apply(v, x, train=False)), (variables, x)
 
         def step() -> None:
-            apply(variables, x).block_until_ready()
+            function(*arguments).block_until_ready()
 
-    facts = {"parameters": count, "units": shape[0], "unit": "examples", "flops": flops}
-    facts["device"] = jax.devices()[0].device_kind
-    found = child.timed(step, steps)
-    return {**found, **facts, **device_memory(), **_device_rate(dtype)}
+    found = child.timed(step, steps, lambda: compiled(function, *arguments))
+    # What is counted and multiplied comes after: tracing is part of the first step, and memory is the step's.
+    found |= {"peak_bytes": child.peak_bytes(), **device_memory()}
+    found |= {"parameters": count, "units": shape[0], "unit": "examples"}
+    found["device"] = jax.devices()[0].device_kind
+    return {**found, **operations(function, *arguments), **_device_rate(dtype)}
+
+
+def platform() -> dict[str, str]:
+    """Where JAX runs here: 'cpu', 'gpu' or 'tpu'."""
+    return {"platform": jax.default_backend()}
+
+
+def compiled(function: Any, *arguments: Any) -> Any:
+    """Compiles a jitted function ahead of its first call, which finds it, as `Trainer` does."""
+    program = function.lower(*arguments).compile()
+    memory.give_back()  # what the compiler leaves behind does not lie beside the step's memory
+    return program
 
 
 def target(x: Array, classes: int, pixels: bool) -> Array:
@@ -76,7 +88,8 @@ def trainer(model: Any, variables: Any, x: Array, y: Array) -> tuple[Any, Any, t
     """A step of Adam on the cross-entropy of pixels or images.
 
     Returns:
-        (the step, which returns when it is done; the compiled function in it; the arguments of its first call).
+        (the step, which returns when it is done; the jitted function in it; the arguments of its first call, which
+        that call uses up).
     """
     tx = optax.adam(1e-3)
     rest = {k: v for k, v in variables.items() if k != "params"}
@@ -98,27 +111,31 @@ def trainer(model: Any, variables: Any, x: Array, y: Array) -> tuple[Any, Any, t
         return (optax.apply_updates(params, moves), {**rest, **new}, moments, key), loss
 
     held = [(variables["params"], rest, tx.init(variables["params"]), jax.random.key(0))]
-    compiled = jax.jit(update, donate_argnums=0)
+    function = jax.jit(update, donate_argnums=0)
     arguments = (held[0], x, y)
 
-    first = [True]
-
     def step() -> None:
-        if first:  # as `Trainer` does: what the compiler leaves behind does not lie beside the step's memory
-            compiled.lower(*arguments).compile()
-            memory.give_back()
-            first.clear()
-        held[0], loss = compiled(held[0], x, y)
+        held[0], loss = function(held[0], x, y)
         loss.block_until_ready()
 
-    return step, compiled, arguments
+    return step, function, arguments
 
 
-def operations(function: Any, *arguments: Any) -> float:
-    """Floating-point operations of a jitted function as GPUs get it, where every convolution is written as one."""
+def operations(function: Any, *arguments: Any) -> dict[str, float]:
+    """Floating-point operations of a jitted function as GPUs get it, where every convolution is written as one.
+
+    Returns:
+        'flops'; nothing where they cannot be counted.
+    """
+    try:
+        # An accelerator's plugin counts no program before it is compiled; JAX's own CPU client counts any.
+        cpu = jax.local_devices(backend="cpu")[0]
+    except RuntimeError:  # JAX_PLATFORMS leaves it out
+        return {}
     shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), arguments)
-    lowered = function.trace(*shapes).lower(lowering_platforms=("cuda",))
-    return float(lowered.cost_analysis()["flops"])
+    with jax.default_device(cpu):
+        found = function.trace(*shapes).lower(lowering_platforms=("cuda",)).cost_analysis()
+    return {"flops": float(found["flops"])} if found and "flops" in found else {}
 
 
 def device_memory() -> dict[str, int]:
@@ -129,11 +146,12 @@ def device_memory() -> dict[str, int]:
 
 def _device_rate(dtype: str) -> dict[str, float]:
     """Operations a second of a large matmul: what the fraction of the roofline is measured against."""
-    platform = jax.default_backend()
-    if platform == "cpu":
+    where = jax.default_backend()
+    if where == "cpu":
         return {}
-    n = _EDGE[platform]
-    a = jnp.ones((n, n), dtype)
+    n = _EDGE[where]
+    # Not ones: a processor that switches fewer bits draws less power and keeps a higher clock.
+    a, b = (jax.random.normal(jax.random.key(i), (n, n), dtype) for i in range(2))
     product = jax.jit(jnp.dot)
-    found = child.timed(lambda: product(a, a).block_until_ready(), 5)
+    found = child.timed(lambda: product(a, b).block_until_ready(), 5)
     return {"matmul_flops": 2 * n**3 / found["seconds"]}

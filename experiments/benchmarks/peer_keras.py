@@ -38,6 +38,22 @@ def network(case: str, mode: str, steps: int, small: bool = False) -> dict[str, 
     return {**found, "parameters": count, "units": shape[0], "unit": "examples"}
 
 
+def gpu() -> dict[str, bool]:
+    """Whether Keras's backend sees one."""
+    backend = keras.backend.backend()
+    if backend == "torch":
+        import torch
+
+        return {"gpu": torch.cuda.is_available()}
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return {"gpu": bool(tf.config.list_physical_devices("GPU"))}
+    import jax
+
+    return {"gpu": jax.default_backend() == "gpu"}
+
+
 def build(spec: Case, shape: tuple[int, ...]) -> keras.Model:
     """The twin of a case's network for images of [H W C] `shape`."""
     make = {"UNet": _unet, "ResNetUNet": _resnet_unet, "TransUNet": _transunet}

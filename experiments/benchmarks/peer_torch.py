@@ -93,6 +93,11 @@ def network(
     return {**found, **facts}
 
 
+def gpu() -> dict[str, bool]:
+    """Whether torch sees one."""
+    return {"gpu": torch.cuda.is_available()}
+
+
 def build(spec: Case, library: str, shape: Sequence[int]) -> nn.Module:
     """The twin of a case's network for inputs of [B *spatial C] `shape`."""
     rank, channels, fields = len(shape) - 2, shape[-1], spec.fields

@@ -6,6 +6,7 @@ folder costs. A peer may fetch its weights when first run: run it once before. d
 the head of --small.
 """
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import time
 from typing import Any
 
 from experiments import pages
+from experiments.benchmarks import rounds
+from experiments.benchmarks.networks import NO_GPU
 from experiments.benchmarks.rounds import Contestant, Groups, Options, Runs
 from experiments.benchmarks.table import Summary
 
@@ -24,7 +27,10 @@ SCRIPT = {"deepbet": "deepbet-cli", "hd-bet": "hd-bet"}
 def groups(options: Options) -> Groups:
     """One group: ours three ways, and the peers."""
     folder = pathlib.Path(options.other["workdir"])
-    head = options.other["head"] or str(_synthetic(folder, options.small))
+    head = options.other["head"] or str(folder / "head.nii.gz")
+    if not options.other["head"]:  # made in a process of its own, as this one opens no device
+        made = {"path": head, "small": options.small}
+        rounds.call(Contestant("pipeline:synthetic", made, NO_GPU), options)
     cache = {"BRAINJAX_COMPILATION_CACHE": str(folder / "cache")}
     cache["JAX_ENABLE_COMPILATION_CACHE"] = "1"
     ours = [sys.executable, "-m", "brainjax", "strip", head, "{brain}", "--mask", "{mask}"]
@@ -62,22 +68,26 @@ def command(words: list[str], again: bool = False) -> dict[str, Any]:
 
     With `again`, it has run before, so that what it keeps is there.
     """
-    import resource
     import tempfile
 
     if again:
         command(words)
     with tempfile.TemporaryDirectory() as folder:
         files = {n: str(pathlib.Path(folder) / f"{n}.nii.gz") for n in ("brain", "mask")}
+        out, err = (pathlib.Path(folder) / name for name in ("out", "err"))
         begun = time.perf_counter()
-        done = subprocess.run(
-            [word.format(**files) for word in words], capture_output=True, text=True
-        )
+        with out.open("wb") as stdout, err.open("wb") as stderr:
+            process = subprocess.Popen(
+                [word.format(**files) for word in words], stdout=stdout, stderr=stderr
+            )
+            # What this process and its own children used, and no command before it.
+            _, status, used = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.perf_counter() - begun
-        if done.returncode or not pathlib.Path(files["brain"]).exists():
-            last = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
+        if process.returncode or not pathlib.Path(files["brain"]).exists():
+            told = (path.read_text(errors="replace").strip() for path in (err, out))
+            last = next(filter(None, told), "no message").splitlines()[-1]
             sys.exit(f"{words[0]} wrote no brain: {last}")
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
     scale = 1 if sys.platform == "darwin" else 1024
     return {
         "seconds": seconds,
@@ -111,7 +121,7 @@ def running(head: str, steps: int) -> dict[str, Any]:
         return {**child.timed(run, steps), "units": 1, "unit": "scans"}
 
 
-def _synthetic(folder: pathlib.Path, small: bool) -> pathlib.Path:
+def synthetic(path: str, small: bool) -> dict[str, str]:
     """Writes a head of our own making; where it comes from does not change what it costs."""
     import jax
     import numpy as np
@@ -119,11 +129,10 @@ def _synthetic(folder: pathlib.Path, small: bool) -> pathlib.Path:
     from brainjax.io import Volume, write_volume
     from brainjax.synth import deform, scanner
 
-    path = folder / "head.nii.gz"
     slices, size = (24, 32) if small else (160, 240)
     scan = scanner(slices=slices, size=size, band=deform.WHOLE)(jax.random.key(0), 1.0)
     image = np.moveaxis(np.asarray(scan.image[..., 0]), 0, -1)[:, ::-1]  # [H W S]
     pixel = deform.FIELD_OF_VIEW / size
     affine = np.diag([pixel, pixel, float(scan.step), 1.0])
-    write_volume(path, Volume(np.ascontiguousarray(image), affine))
-    return path
+    write_volume(pathlib.Path(path), Volume(np.ascontiguousarray(image), affine))
+    return {"head": path}

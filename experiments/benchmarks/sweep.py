@@ -37,13 +37,13 @@ def groups(options: Options) -> Groups:
 def metrics(runs: Runs, summary: Summary) -> dict[str, float]:
     """Median seconds, of the wall and of all cores, trials a minute, and how many times as many 'packed' does."""
     found: dict[str, float] = {}
-    trials = next(r["units"] for each in runs["sweep"].values() for r in each)
-    replies = {name: r for name, r in runs["sweep"].items() if r}
+    replies = {name: r for name, r in runs.get("sweep", {}).items() if r}
     for name, each in replies.items():
         for key in ("seconds", "cpu_seconds"):
             found[f"{name}_{key}"] = round(statistics.median(r[key] for r in each), 2)
     seconds = {n: statistics.median(r["seconds"] for r in each) for n, each in replies.items()}
     for name, each in seconds.items():
+        trials = replies[name][0]["units"]
         found[f"{name}_trials_per_minute"] = round(60 * trials / each, 2)
         if name != "packed" and "packed" in seconds:
             found[f"packed_over_{name}"] = round(each / seconds["packed"], 2)

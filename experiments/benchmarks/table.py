@@ -44,13 +44,17 @@ def slope(x: Sequence[float], y: Sequence[float]) -> float:
 
 
 def markdown(summary: Summary, failures: Mapping[str, str]) -> str:
-    """The table as Markdown, which reads well on a terminal too; what failed is below it."""
+    """The table as Markdown, which reads well on a terminal too; what failed is below it.
+
+    'compile s' is the part of 'first s' that comes ahead of the first step, where it can be told apart; 'RSS' is the
+    most memory that the process had, 'device' the most that the accelerator held.
+    """
     first = {group: next(iter(found), "") for group, found in summary.items()}
-    head = ("case", "contestant", "s", "first s", "peak GB", "a second", "ratio (spread)")
+    head = ("case", "contestant", "s", "compile s", "first s", "device GB", "RSS GB", "a second")
+    head += ("ratio (spread)",)
     rows = [head, ("-",) * len(head)]
     for group, contestants in summary.items():
         for name, found in contestants.items():
-            memory = found.get("device_bytes") or found.get("peak_bytes")
             rate = found.get("units", 0) / found["seconds"]
             ratio = "1" if name == first[group] else ""
             if "ratio" in found:
@@ -60,8 +64,8 @@ def markdown(summary: Summary, failures: Mapping[str, str]) -> str:
                     group,
                     name,
                     f"{found['seconds']:.4g}",
-                    f"{found['first_seconds']:.3g}" if "first_seconds" in found else "",
-                    f"{memory / 1e9:.2f}" if memory else "",
+                    *(_cell(found, f"{key}_seconds", 1, ".3g") for key in ("compile", "first")),
+                    *(_cell(found, f"{key}_bytes", 1e9, ".2f") for key in ("device", "peak")),
                     f"{rate:.4g} {found['unit']}" if rate else "",
                     ratio,
                 )
@@ -74,3 +78,7 @@ def markdown(summary: Summary, failures: Mapping[str, str]) -> str:
         lines.append("| " + " | ".join(cells) + " |")
     told = [f"- {label}: {message}" for label, message in failures.items()]
     return "\n".join([*lines, *([""] + told if told else [])]) + "\n"
+
+
+def _cell(found: Mapping[str, Any], key: str, scale: float, form: str) -> str:
+    return format(found[key] / scale, form) if key in found else ""
