@@ -20,14 +20,16 @@ _PORT = flags.DEFINE_integer("port", 8050, "0 takes a free one.")
 _NAMES = flags.DEFINE_list("names", [], "Further names of this server, such as a proxy's.")
 _UPLOAD = flags.DEFINE_float("upload_mib", 512, "Largest file that may be uploaded, in MiB.")
 _UNPACKED = flags.DEFINE_float("unpacked_mib", 512, "How much a file may hold, in MiB.")
-_IDLE = flags.DEFINE_float("idle_minutes", 30, "Pages not heard of for so long are forgotten.")
+_IDLE = flags.DEFINE_float(
+    "idle_minutes", 30, "Pages not heard of for so long are forgotten; 2 or more."
+)
 _SESSIONS = flags.DEFINE_integer("sessions", 8, "Pages that may be open at the same time.")
 
 
 def main(scans: list[str]) -> None:
     """Serves until SIGTERM or Ctrl-C."""
     from brainjax.app import Options, needed
-    from brainjax.train.signals import Interrupted, StopRequest
+    from brainjax.train.signals import EXIT_CODE, Interrupted, StopRequest
 
     needed()
     options = Options(
@@ -43,7 +45,7 @@ def main(scans: list[str]) -> None:
     from brainjax.app.server import serve
 
     with StopRequest() as stop:
-        serve(options, asked=lambda: stop.asked)
+        serve(options, asked=lambda: stop.asked, code=EXIT_CODE)
     raise Interrupted("stopped; all sessions are deleted")
 
 

@@ -26,11 +26,15 @@ from selenium.webdriver.common.actions.wheel_input import ScrollOrigin  # noqa: 
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 
+from brainjax.app import uploads  # noqa: E402
+from brainjax.app.jobs import Jobs  # noqa: E402
 from brainjax.app.server import serving  # noqa: E402
+from brainjax.app.sessions import Session  # noqa: E402
 
 pytestmark = pytest.mark.slow
 PATIENCE_S = 30
 SLICE_MS, FIRST_MS = 100, 2000
+BRIGHT = 900  # ann is below 800
 FLAGS = (
     *("--headless=new", "--window-size=1280,900", "--disable-dev-shm-usage"),
     *("--use-angle=swiftshader", "--enable-unsafe-swiftshader"),  # WebGL without a GPU
@@ -39,10 +43,13 @@ FLAGS = (
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A patient of two contrasts, and a scan of 256 x 256 x 256 voxels, both LIA."""
+    """A patient of two contrasts, a scan brighter than any of theirs, and one of 256 x 256 x 256 voxels, all LIA."""
     folder = tmp_path_factory.mktemp("scans")
     (folder / "ann").mkdir()
     viewing.files(folder / "ann")
+    bright = np.full((40, 48, 32), BRIGHT, np.int16)
+    bright[0] = BRIGHT - 500
+    write_volume(folder / "bright.nii.gz", Volume(bright, viewing.LIA))
     x, y, z = np.ogrid[:256, :256, :256]
     data = (2 * x + y + z // 2).astype(np.int16)
     write_volume(folder / "large.nii.gz", Volume(data, viewing.LIA))
@@ -69,8 +76,9 @@ def pipeline():
 
 @pytest.fixture(scope="module")
 def address(folder, pipeline):
-    options = Options(port=0, scans=(folder / "ann",), sessions=50)
-    with serving(options, lambda: pipeline) as address:
+    scans = (folder / "ann", folder / "bright.nii.gz")
+    options = Options(port=0, scans=scans, sessions=50)
+    with serving(options, Jobs(lambda: pipeline)) as address:
         yield address
 
 
@@ -115,6 +123,24 @@ class Page:
     def upload(self, *paths):
         """Chooses files, as in the dialogue."""
         self.find("#upload input").send_keys("\n".join(map(str, paths)))
+
+    def choose(self, index):
+        """One of the scans that are offered."""
+        self.js("dash_clientside.set_props('offered', {value: arguments[0]})", index)
+
+    def opened(self):
+        """Waits until all that was asked for is open."""
+        self.wait(
+            "return !document.body.classList.contains('busy') && brainjax.viewer.opening === null"
+        )
+        self.settled()
+
+    def brightest(self):
+        """The largest number that is drawn in any plane."""
+        return self.js(
+            "const {planes, volume: v} = brainjax.viewer;"
+            "return Math.max(...planes.flatMap(p => [...p.drawn.values[v.name]]).map(q => v.offset + v.step * q))"
+        )
 
     def settled(self):
         self.wait("return brainjax.viewer.planes.every(p => !p.busy && p.current())")
@@ -309,6 +335,96 @@ def test_a_bad_file_is_told_and_harms_nothing(page, folder, tmp_path):
     assert page.find("#message").text == ""
 
 
+@pytest.fixture
+def slow(monkeypatch):
+    """Holds back whatever opens the bright scan, until it is set."""
+    let, now = threading.Event(), Session.open
+
+    def waiting(self, scan, *rest):
+        assert scan.name != "bright" or let.wait(PATIENCE_S)
+        return now(self, scan, *rest)
+
+    monkeypatch.setattr(Session, "open", waiting)
+    return let
+
+
+def test_a_run_that_ends_while_another_scan_is_opened_is_not_taken_for_its_own(
+    page, pipeline, slow
+):
+    pipeline.go.clear()
+    page.find("#run").click()
+    page.see("#progress", "50%")
+    page.choose(1)
+    pipeline.go.set()
+    page.see("#results", "believe nothing")
+    assert page.find("#name").text == "ann" and page.brightest() < BRIGHT
+    slow.set()
+    page.see("#name", "bright")
+    page.opened()
+    assert page.js("return brainjax.viewer.view.name") == "bright" and page.brightest() == BRIGHT
+    page.wait("return document.getElementById('results').innerText === ''")
+    assert page.find("#run").is_enabled()
+
+
+def test_of_two_scans_asked_for_at_once_the_last_is_seen_whole(page, slow):
+    page.js("performance.clearResourceTimings()")
+    page.choose(1)
+    page.wait("return document.body.classList.contains('busy')")
+    page.choose(0)
+    time.sleep(0.3)  # in which an answer to the second could overtake that to the first
+    slow.set()
+    asked = "performance.getEntriesByType('resource').filter(e => e.name.includes('/offered/'))"
+    page.wait(f"return {asked}.length === 2")
+    page.opened()
+    for at in range(14, 20):
+        page.js("brainjax.viewer.move([arguments[0], arguments[0], arguments[0]])", at)
+        page.settled()
+        assert page.brightest() < BRIGHT
+    assert page.find("#name").text == page.js("return brainjax.viewer.view.name") == "ann"
+    assert "ann" in page.find("#offered").text
+
+
+def test_slices_of_the_scan_before_that_come_late_leave_no_plane_empty(page):
+    page.js(
+        "const before = '/slice/' + brainjax.viewer.view.token, now = window.fetch;"
+        "window.fetch = async (url, options) => {"
+        "  if (String(url).includes(before)) await new Promise(r => setTimeout(r, 700));"
+        "  return now(url, options);"
+        "};"
+        "brainjax.viewer.move([20, 24, 2])"
+    )
+    page.choose(1)
+    page.see("#name", "bright")
+    page.opened()
+    assert page.brightest() == BRIGHT
+
+
+def test_files_are_not_taken_while_others_come_in(page, folder, monkeypatch):
+    let, read = threading.Event(), uploads.read
+    monkeypatch.setattr(uploads, "read", lambda *a, **k: let.wait(PATIENCE_S) and read(*a, **k))
+    page.upload(folder / "ann" / "patient_flair.nii.gz")
+    page.wait("return document.body.classList.contains('busy')")
+    page.upload(folder / "bright.nii.gz")
+    page.see("#message", "still coming in")
+    let.set()
+    page.see("#name", "patient_flair")
+    page.opened()
+    assert page.find("#message").text == "" and page.brightest() < BRIGHT
+
+
+def test_a_reload_during_a_run_finds_it_again(page, driver, pipeline):
+    pipeline.go.clear()
+    page.find("#run").click()
+    page.see("#progress", "50%")
+    driver.refresh()
+    page.see("#progress", "50%")
+    assert page.find("#stop").is_enabled() and not page.find("#run").is_enabled()
+    pipeline.go.set()
+    page.see("#progress", "Done")
+    page.see("#results", "believe nothing")
+    page.wait("return !document.getElementById('run').disabled")
+
+
 def test_a_reload_keeps_the_scan_and_another_tab_has_its_own(page, driver, address, folder):
     page.upload(folder / "ann" / "patient_flair.nii.gz")
     page.see("#name", "patient_flair")
@@ -317,9 +433,20 @@ def test_a_reload_keeps_the_scan_and_another_tab_has_its_own(page, driver, addre
     page.wait("return window.brainjax && brainjax.viewer.view")
     page.see("#name", "patient_flair")
     assert page.js("return sessionStorage['brainjax-session']") == session
+    assert "ann" not in page.find("#offered").text  # which is offered, and not what is open
     first = driver.current_window_handle
     other = Page(driver, address)
     assert other.find("#name").text == "ann"
     assert other.js("return sessionStorage['brainjax-session']") != session
+    # Opened from there a tab begins with a copy of all that it stores.
+    own, before = other.js("return sessionStorage['brainjax-session']"), driver.window_handles
+    other.js("window.open(location.href)")
+    (copy,) = set(driver.window_handles) - set(before)
+    second = driver.current_window_handle
+    driver.switch_to.window(copy)
+    other.wait("return window.brainjax && brainjax.viewer.view")
+    assert other.js("return sessionStorage['brainjax-session']") != own
+    driver.close()
+    driver.switch_to.window(second)
     driver.close()
     driver.switch_to.window(first)

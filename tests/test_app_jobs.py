@@ -1,7 +1,9 @@
 """One run of the pipeline at a time."""
 
+import gc
 import threading
 import time
+import weakref
 
 import pytest
 import viewing
@@ -78,6 +80,70 @@ def test_runs_wait_for_each_other_and_know_their_place(sessions):
     assert [job.status for job in (first, second, third)] == ["done", "cancelled", "done"]
     assert gate.most == 1 and several[1].analysis is None
     jobs.close()
+
+
+def running(jobs, session):
+    """A run that has begun."""
+    job = jobs.submit(session)
+    until = time.monotonic() + 10
+    while "strip" not in job.stages:
+        assert time.monotonic() < until
+        time.sleep(0.005)
+    return job
+
+
+@pytest.mark.parametrize("how", ["stop", "another scan", "the page went away"])
+def test_a_run_that_waits_ends_at_once_and_lets_its_scan_go(sessions, how):
+    gate = Gate()
+    jobs, session = Jobs(lambda: gate), opened(sessions)
+    running(jobs, opened(sessions))
+    job, scan = jobs.submit(session), weakref.ref(session.scan)
+    if how == "stop":
+        job.cancel()
+    elif how == "another scan":
+        session.open(viewing.scan())
+    else:
+        session.clear()
+    assert job.status == "cancelled" and not jobs._waiting
+    if how != "stop":  # which leaves the scan open
+        del job
+        gc.collect()
+        assert scan() is None
+    gate.go.set()
+    jobs.close()
+
+
+def test_stopping_is_seen_and_the_next_run_is_another(sessions):
+    results = pytest.importorskip("brainjax.app.results", reason="the page needs dash")
+    gate = Gate()
+    jobs, session = Jobs(lambda: gate), opened(sessions)
+    running(jobs, opened(sessions))
+    first = jobs.submit(session)
+    first.cancel()
+    assert "Stopped" in str(results.progress(first, jobs.ahead(first)))
+    second = jobs.submit(session)
+    assert second is not first and jobs.ahead(second) == 1
+    gate.go.set()
+    wait(second)
+    assert second.status == "done"
+    jobs.close()
+
+
+def test_closing_ends_what_runs_and_what_waits(sessions):
+    jobs = Jobs(lambda: Gate())
+    job, waiting = running(jobs, opened(sessions)), jobs.submit(opened(sessions))
+    assert jobs.close()
+    assert job.status == waiting.status == "cancelled"
+
+
+def test_closing_waits_no_longer_than_told(sessions):
+    go = threading.Event()
+    jobs = Jobs(lambda: lambda scan, progress: (progress("strip", 0.5), go.wait(10)))
+    running(jobs, opened(sessions))
+    begun = time.monotonic()
+    assert not jobs.close(0.1) and time.monotonic() - begun < 5
+    go.set()
+    assert jobs.close(10)
 
 
 @pytest.mark.parametrize("how", ["stop", "another scan", "the page went away"])

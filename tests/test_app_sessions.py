@@ -7,6 +7,7 @@ import pytest
 import viewing
 
 from brainjax.app.sessions import LEAVING_S, Crowded, NoSession, Sessions
+from brainjax.types import DataError
 
 
 class Clock:
@@ -80,7 +81,9 @@ def test_nothing_is_added_to_a_session_that_ended(sessions):
     with pytest.raises(NoSession):
         session.open(viewing.scan())
     with pytest.raises(NoSession):
-        session.add("a.nii", session.folder / "a.nii")
+        session.begin()
+    with pytest.raises(NoSession):
+        session.add("", "a.nii", session.folder / "a.nii")
     session.scan = scan = viewing.scan()
     session.found(scan, viewing.analysis(scan))
     assert session.analysis is None
@@ -98,6 +101,33 @@ def test_results_of_a_scan_no_longer_open_are_dropped(sessions):
     session.found(session.scan, found)
     assert session.analysis is found and session.view.token != token
     assert [v["name"] for v in session.view.describe()["volumes"]] == ["t1", "flair"]
+
+
+def test_what_is_found_is_of_the_same_opening(sessions):
+    """By that alone a page knows whether what it shows is still what is open."""
+    session, scan = sessions.create(), viewing.scan()
+    before = session.open(scan)
+    session.found(scan, viewing.analysis(scan))
+    found = session.view
+    assert found.opened == before.opened and found.token != before.token
+    assert session.open(scan).opened != before.opened
+
+
+def test_files_of_two_patients_are_never_one_batch(sessions):
+    session = sessions.create()
+    anna, left = session.begin()
+    assert not left and session.add(anna, "anna_t1.nii", session.folder) == 1
+    bert, left = session.begin()
+    assert [name for name, _ in left] == ["anna_t1.nii"]
+    assert session.add(bert, "bert_t1.nii", session.folder) == 1
+    for late in (
+        session.check,
+        session.take,
+        lambda b: session.add(b, "anna_t2.nii", session.folder),
+    ):
+        with pytest.raises(DataError, match="chosen meanwhile"):
+            late(anna)
+    assert [name for name, _ in session.take(bert)] == ["bert_t1.nii"]
 
 
 def test_closing_deletes_everything(clock):

@@ -4,6 +4,7 @@ import gzip
 import io
 import pathlib
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from brainjax.app import uploads
 from brainjax.app.uploads import TooLarge
 from brainjax.infer.scan import UNKNOWN
-from brainjax.io import read_volume, write_volume
+from brainjax.io import Volume, read_volume, write_volume
 from brainjax.types import DataError
 
 MIB = 2**20
@@ -85,6 +86,23 @@ def test_truncated_files_are_told_as_such(zipped, tmp_path, kept):
     assert not list(tmp_path.iterdir())
 
 
+def test_what_is_packed_twice_is_refused(zipped, tmp_path):
+    """Reading would unpack the second, and nobody would count it."""
+    for once in (zipped, gzip.compress(bytes(64 * MIB))):
+        with pytest.raises(DataError, match="a.nii.gz: it is packed more than once"):
+            receive(gzip.compress(once), tmp_path, "a.nii.gz")
+    assert not list(tmp_path.iterdir())
+
+
+def test_bytes_that_come_one_by_one_are_unpacked_all_the_same(zipped, tmp_path):
+    class Slow(io.BytesIO):
+        def read(self, size):
+            return super().read(1 if self.tell() < 3 else size)
+
+    path = uploads.receive(Slow(zipped), tmp_path, "a", upload=MIB, unpacked=MIB)
+    assert path.read_bytes() == gzip.decompress(zipped)
+
+
 def test_damage_within_is_noticed(zipped, tmp_path):
     broken = bytearray(zipped)
     broken[len(broken) // 2] ^= 0xFF
@@ -120,6 +138,19 @@ def test_a_scan_that_would_grow_in_memory_is_refused(tmp_path):
     path = receive((tmp_path / "a.nii").read_bytes(), tmp_path)
     with pytest.raises(TooLarge, match="claims more"):
         uploads.read([("a.nii", path)], unpacked=MIB // 2)
+
+
+def test_several_volumes_in_a_file_are_refused_before_they_are_read(tmp_path):
+    """Bytes on disk would become four times as many as floats, for nothing."""
+    data = np.zeros((8, 8, 8, 512), np.uint8)
+    write_volume(tmp_path / "a.nii", Volume(data, np.eye(4)))
+    path = receive((tmp_path / "a.nii").read_bytes(), tmp_path)
+    tracemalloc.start()
+    with pytest.raises(DataError, match="a.nii: holds 512 volumes in one file"):
+        uploads.read([("a.nii", path)], unpacked=MIB)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < data.size
 
 
 def test_contrasts_are_told_by_the_users_names(tmp_path):
@@ -168,6 +199,20 @@ def test_hostile_names_name_nothing(zipped, tmp_path, name):
     title = uploads.read([(shown, path)], unpacked=MIB).name
     assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", title)
     assert pathlib.PurePath(title).name == title
+
+
+@pytest.mark.parametrize(
+    "names, title",
+    [
+        (("t1.nii.gz", "t2.nii.gz"), "scan"),  # no word in common
+        (("ann_t1.nii.gz", "ann_t2.nii.gz"), "ann"),
+        (("ann-1.t1.nii", "ann-1.t1ce.nii"), "ann-1"),
+        (("scan.gz",), "scan"),
+        (("head.MGZ",), "head"),
+    ],
+)
+def test_a_title_is_what_the_names_have_in_common(names, title):
+    assert uploads._title(list(names)) == title
 
 
 @given(st.lists(st.text(max_size=20), min_size=1, max_size=3))

@@ -2,14 +2,16 @@
 
 import dataclasses
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
 import viewing
 from hypothesis import given
 from hypothesis import strategies as st
+from skimage.measure import block_reduce
 
-from brainjax.app.surface import surface, surfaces
+from brainjax.app.surface import _means, surface, surfaces
 from brainjax.app.view import LABELS, PLANES, Scale, View, window
 from brainjax.infer.scan import Scan
 from brainjax.io import Volume
@@ -191,6 +193,33 @@ def test_surfaces_of_what_there_is():
     assert names == ["Enhancing", "Tumour core", "Whole tumour", "Brain"]
     flat = Scan("flat", {"t1": Volume(np.ones((8, 8, 8), np.float32), np.eye(4))})
     assert surfaces(flat) == ()
+
+
+@pytest.mark.parametrize("block", [(3, 2, 4), (1, 1, 1), (1, 5, 1), (7, 8, 9), (2, 8, 9)])
+def test_blocks_are_means_as_if_nothing_lay_beyond_the_mask(block):
+    mask = np.random.default_rng(0).random(SHAPE) < 0.5
+    assert np.allclose(_means(mask, block), block_reduce(mask.astype(np.float32), block, np.mean))
+
+
+@pytest.mark.parametrize("spacing", [(1e-3,) * 3, (1, 1, 1e-4), (1e-4, 1, 1e4)])
+def test_sizes_that_a_header_makes_up_cost_no_memory(spacing):
+    """Blocks of 3 mm would be of thousands of voxels, beyond the volume."""
+    flat = viewing.volume((24, 24, 24)).data
+    scan = Scan("s", {"t1": Volume(flat, np.diag([*spacing, 1.0]))})
+    tracemalloc.start()
+    (head,) = surfaces(scan)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 20 * 2**20
+    extent = 24 * np.array(spacing)
+    assert (head.vertices > -extent).all() and (head.vertices < 2 * extent).all()
+
+
+def test_the_largest_numbers_have_a_surface():
+    data = np.full((16, 16, 16), -3e38, np.float32)
+    data[4:12, 4:12, 4:12] = 3e38
+    (head,) = surfaces(Scan("s", {"t1": Volume(data, np.eye(4))}))
+    assert np.abs(head.vertices.mean(0) - 7.5).max() < 0.5
 
 
 def test_a_single_voxel_has_a_surface():

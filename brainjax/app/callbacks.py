@@ -4,6 +4,7 @@ from typing import Any
 
 import dash
 from dash import ALL, ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update
+from dash.exceptions import PreventUpdate
 
 from brainjax.app import results
 from brainjax.app.jobs import Jobs
@@ -20,23 +21,31 @@ def connect(app: Dash, sessions: Sessions, jobs: Jobs) -> None:
         Output("overlays", "children"),
         Output("results", "children"),
         Output("run", "disabled"),
+        Output("tick", "disabled"),
+        Output("stop", "disabled"),
         Input("view", "data"),
         State("session", "data"),
     )
     def show(view: Any, name: str | None) -> tuple[Any, ...]:
         session = _session(sessions, name)
-        if session is None or session.view is None:
-            return [], [], True
-        found = session.analysis
+        if not _seen(session, view):
+            return [], [], True, no_update, True
+        job, found = session.job, session.analysis
         rows = [_row(layer) for layer in session.view.describe()["layers"]]
         empty = html.P("What the pipeline finds can be laid over the planes.", className="hint")
-        busy = session.job is not None and session.job.active
-        return rows or empty, results.summary(found, session.id) if found else [], busy
+        busy = job is not None and job.active  # also where the page was reloaded during a run
+        return (
+            rows or empty,
+            results.summary(found, session.id) if found else [],
+            busy,
+            False if busy else no_update,  # `work` ends it: an answer that comes late shall not
+            not busy or job.cancelled,
+        )
 
     @app.callback(Output("solid", "children"), Input("view", "data"), State("session", "data"))
     def solid(view: Any, name: str | None) -> Any:
         session = _session(sessions, name)
-        scan = session and session.scan
+        scan = session.scan if _seen(session, view) else None
         if scan is None:
             return []  # the library that draws is large; it is loaded when there is something to draw
         figure = results.figure(surfaces(scan, session.analysis))
@@ -60,6 +69,8 @@ def connect(app: Dash, sessions: Sessions, jobs: Jobs) -> None:
         session = _session(sessions, name)
         if session is None:
             return True, html.P("This session has ended; reload the page."), True, True, no_update
+        if not _seen(session, view):  # another scan is being opened; `show` will tell of it
+            raise PreventUpdate
         if dash.ctx.triggered_id == "run":
             try:
                 jobs.submit(session)
@@ -67,7 +78,7 @@ def connect(app: Dash, sessions: Sessions, jobs: Jobs) -> None:
                 return True, html.P(str(error), className="wrong"), True, True, no_update
         job = session.job
         if job is None:  # another scan was opened
-            return True, [], session.scan is None, True, no_update
+            return True, [], False, True, no_update
         if dash.ctx.triggered_id == "stop":
             job.cancel()
         now = session.view and session.view.describe()
@@ -102,6 +113,12 @@ def _session(sessions: Sessions, name: str | None) -> Session | None:
         return sessions.get(name)
     except NoSession:
         return None
+
+
+def _seen(session: Session | None, view: Any) -> bool:
+    """Whether what a page shows is the scan that is open; nothing may be told beside another's."""
+    now = session and session.view
+    return bool(now and view and view["opened"] == now.opened)
 
 
 def _row(layer: dict[str, Any]) -> html.Div:

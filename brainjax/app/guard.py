@@ -40,7 +40,7 @@ def protect(server: Flask, names: tuple[str, ...], scripts: list[str]) -> None:
         if not known(request.host, allowed):
             abort(403, "the server is not known by this name; add it with --names")
         origin = request.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != request.host.lower():
+        if origin is not None and not ours(origin, request.host):
             abort(403, "requests from other sites are not answered")
         opened = request.method == "GET" and request.headers.get("Sec-Fetch-Mode") == "navigate"
         site = request.headers.get("Sec-Fetch-Site", "none")
@@ -59,6 +59,14 @@ def protect(server: Flask, names: tuple[str, ...], scripts: list[str]) -> None:
                 "no-store"  # nothing of a scan on the browser's disk
             )
         return response
+
+
+def ours(origin: str, host: str) -> bool:
+    """Whether an Origin header is of the page that is served under the name in a Host header."""
+    try:
+        return urlsplit(origin).netloc.lower() == host.lower()
+    except ValueError:  # such as http://[x
+        return False
 
 
 def known(host: str, allowed: set[str]) -> bool:

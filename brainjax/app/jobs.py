@@ -14,6 +14,7 @@ from brainjax.types import BrainjaxError
 # (scan, progress=callable(stage, done 0 to 1)) -> Analysis
 Pipeline = Callable[..., Analysis]
 LOADING = "load the models"
+_PATIENCE_S = 3.0  # with a run that shall end; less than those who stop a process have with it
 
 
 class Cancelled(Exception):
@@ -30,8 +31,11 @@ class Job:
         error: one line, where it failed.
     """
 
-    def __init__(self, session: Session, scan: Scan) -> None:
-        self.session, self.scan = session, scan
+    def __init__(
+        self, session: Session, scan: Scan, withdraw: Callable[["Job"], None] = lambda job: None
+    ) -> None:
+        """Of a scan that is open in a session; `withdraw` takes it out of the queue, if it still waits there."""
+        self.session, self.scan, self._withdraw = session, scan, withdraw
         self.status = "queued"
         self.stages: dict[str, float] = {}
         self.error = ""
@@ -49,8 +53,9 @@ class Job:
         return (self._ended or time.monotonic()) - self._begun if self._begun else 0.0
 
     def cancel(self) -> None:
-        """Ends it: at once while it waits, else at the next sign of progress."""
+        """Ends it: at once while it waits, else when the pipeline next tells how far it is, which may take a while."""
         self._cancelled.set()
+        self._withdraw(self)
 
     @property
     def cancelled(self) -> bool:
@@ -109,34 +114,55 @@ class Jobs:
         self._waiting: collections.deque[Job] = collections.deque()
         self._changed = threading.Condition()
         self._closed = False
-        self._working = False
-        threading.Thread(target=self._work, daemon=True, name="pipeline").start()
+        self._running: Job | None = None
+        self._thread = threading.Thread(target=self._work, daemon=True, name="pipeline")
+        self._thread.start()
 
     def submit(self, session: Session) -> Job:
-        """Queues a run for the session's scan; while one is on its way, that one is returned."""
-        with self._changed:
-            job, scan = session.job, session.scan
-            if scan is None:
-                raise BrainjaxError("no scan is open; open one first")
-            if job is None or not job.active or job.cancelled:
-                job = session.job = Job(session, scan)
-                self._waiting.append(job)
-                self._changed.notify()
-        return job
+        """Queues a run for the session's scan; while one is on its way, that one is returned.
+
+        Raises:
+            BrainjaxError: no scan is open.
+        """
+
+        def queue(scan: Scan) -> Job:
+            job = Job(session, scan, self._withdraw)
+            self._waiting.append(job)
+            self._changed.notify()
+            return job
+
+        with self._changed:  # before the session's lock, here and everywhere
+            return session.running(queue)
 
     def ahead(self, job: Job) -> int:
         """How many runs come before a queued one, the running one included."""
         with self._changed:
-            waiting = [other for other in self._waiting if not other.cancelled]
-            return waiting.index(job) + self._working if job in waiting else 0
+            running = self._running is not None
+            return self._waiting.index(job) + running if job in self._waiting else 0
 
-    def close(self) -> None:
-        """Cancels everything; the thread ends."""
+    def close(self, patience_s: float = _PATIENCE_S) -> bool:
+        """Cancels everything and waits for the thread to end.
+
+        Args:
+            patience_s: for no longer: a step of the pipeline, such as compiling, is not cut short.
+
+        Returns:
+            Whether it ended. Where it did not, Python's own end would abort the process: the thread is in the middle of
+            compiled code.
+        """
         with self._changed:
             self._closed = True
-            for job in self._waiting:
+            for job in (*self._waiting, *filter(None, [self._running])):
                 job.cancel()
             self._changed.notify()
+        self._thread.join(patience_s)
+        return not self._thread.is_alive()
+
+    def _withdraw(self, job: Job) -> None:
+        with self._changed:
+            if job in self._waiting:
+                self._waiting.remove(job)
+                job.status = "cancelled"
 
     def _work(self) -> None:
         while True:
@@ -145,15 +171,11 @@ class Jobs:
                     self._changed.wait()
                 if self._closed:
                     return
-                job = self._waiting.popleft()
-                if job.cancelled:
-                    job.status = "cancelled"
-                    continue
+                job = self._running = self._waiting.popleft()
                 job.status = "running"
-                self._working = True
             job.run(self._cached)
-            del job  # which would keep its scan until the next
-            self._working = False
+            with self._changed:
+                job = self._running = None  # or its scan would be kept until the next
 
     def _cached(self) -> Pipeline:
         if self._pipeline is None:

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from dash import html
 
 from brainjax.app.jobs import Job
-from brainjax.app.routes import RESULTS
+from brainjax.app.routes import RESULTS, download_name
 from brainjax.app.surface import Surface
 from brainjax.infer.analysis import Analysis
 
@@ -45,7 +45,7 @@ def progress(job: Job, ahead: int) -> list[Any]:
             ],
             className="stage done" if done >= 1 else "stage",
         )
-        for name, done in job.stages.items()
+        for name, done in list(job.stages.items())  # the run's thread adds to them
     ]
     words = _STATUS.get(job.status, "Running")
     end = html.P(f"{words}, {job.seconds:.0f} s", className=f"status {job.status}")
@@ -67,7 +67,7 @@ def summary(analysis: Analysis, session: str) -> list[Any]:
                 html.A(
                     title,
                     href=f"/api/{session}/result/{name}",
-                    download=f"{analysis.scan.name}_{name}",
+                    download=download_name(analysis.scan.name, name),
                     className="button",
                 )
                 for name, title in RESULTS.items()

@@ -2,12 +2,14 @@
 
 import contextlib
 import json
+import logging
 import pathlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from urllib.parse import unquote
 
 from flask import Blueprint, Response, abort, jsonify, request
+from werkzeug.exceptions import HTTPException
 
 from brainjax.app import uploads
 from brainjax.app.options import Options
@@ -42,23 +44,46 @@ def routes(sessions: Sessions, options: Options, offered: Sequence[Files]) -> Bl
         code = next((code for kind, code in codes if isinstance(error, kind)), 400)
         return jsonify(error=str(error)), code
 
+    @api.errorhandler(OSError)
+    def unwritten(error: OSError) -> tuple[Response, int]:
+        words = error.strerror or type(error).__name__  # without the path
+        return jsonify(error=f"the server cannot read or write its files ({words})"), 500
+
+    @api.errorhandler(Exception)
+    def broken(error: Exception) -> tuple[Response, int] | HTTPException:
+        if isinstance(error, HTTPException):
+            return error
+        # Not by Flask, which would put the request's address on the terminal, and with it the session's id.
+        logging.getLogger(__name__).error("a request failed", exc_info=error)
+        kind = type(error).__name__
+        return jsonify(error=f"the server failed ({kind}); its terminal says where"), 500
+
     @api.post("/sessions")
     def create() -> Response:
         return jsonify(session=sessions.create().id)
 
     @api.get("/<session>")
     def state(session: str) -> Response:
-        view = sessions.get(session).view
-        return jsonify(view=view and view.describe())
+        current = sessions.get(session)
+        view = current.view
+        return jsonify(view=view and view.describe(), offered=current.offered)
 
     @api.post("/<session>/leave")
     def leave(session: str) -> Response:
         sessions.leave(session)
         return jsonify()
 
-    @api.post("/<session>/upload")
-    def upload(session: str) -> Response:
+    @api.post("/<session>/batch")
+    def batch(session: str) -> Response:
+        """Begins an upload of files that belong together; what came in before is forgotten."""
+        name, left = sessions.get(session).begin()
+        _remove(left)
+        return jsonify(batch=name)
+
+    @api.post("/<session>/upload/<batch>")
+    def upload(session: str, batch: str) -> Response:
         current = sessions.get(session)
+        current.check(batch)
         name = uploads.clean(unquote(request.headers.get("X-Name", "")))
         request.max_content_length = options.upload  # that of all else is far smaller
         if (request.content_length or 0) > options.upload:
@@ -68,27 +93,28 @@ def routes(sessions: Sessions, options: Options, offered: Sequence[Files]) -> Bl
         if not current.receiving.acquire(blocking=False):
             raise DataError("another file is still coming in; wait for it")
         try:
-            path = uploads.receive(
-                request.stream,
-                current.folder,
-                name,
-                upload=options.upload,
-                unpacked=options.unpacked,
-            )
+            with _folder(current) as folder:
+                limits = {"upload": options.upload, "unpacked": options.unpacked}
+                path = uploads.receive(request.stream, folder, name, **limits)
         finally:
             current.receiving.release()
-        if current.add(name, path) > uploads.MOST_FILES:
-            _forget(current)
+        try:
+            count = current.add(batch, name, path)
+        except BrainjaxError:
+            _remove([(name, path)])
+            raise
+        if count > uploads.MOST_FILES:
+            _remove(current.take(batch))
             raise TooLarge(
                 f"choose at most {uploads.MOST_FILES} files: the contrasts of one patient"
             )
         return jsonify(name=name)
 
-    @api.post("/<session>/open")
-    def uploaded(session: str) -> Response:
+    @api.post("/<session>/open/<batch>")
+    def uploaded(session: str, batch: str) -> Response:
         """Opens what was uploaded."""
         current = sessions.get(session)
-        files = current.take()
+        files = current.take(batch)
         if not files:
             raise DataError("nothing was uploaded; choose a file")
         try:
@@ -97,11 +123,6 @@ def routes(sessions: Sessions, options: Options, offered: Sequence[Files]) -> Bl
             # Gone from the disk; where volumes are mapped from it, the system keeps the bytes until they are let go.
             _remove(files)
 
-    @api.post("/<session>/discard")
-    def discard(session: str) -> Response:
-        _forget(sessions.get(session))
-        return jsonify()
-
     @api.post("/<session>/offered/<int:index>")
     def choose(session: str, index: int) -> Response:
         """Opens one of the scans that the server was started with."""
@@ -109,8 +130,9 @@ def routes(sessions: Sessions, options: Options, offered: Sequence[Files]) -> Bl
         if index >= len(offered):
             abort(404)
         chosen = offered[index]
-        scan = read_scan(contrasts=chosen.contrasts, name=chosen.name)
-        return jsonify(current.open(scan).describe())
+        with uploads.reading([(path.name, path) for path in chosen.contrasts.values()]):
+            scan = read_scan(contrasts=chosen.contrasts, name=chosen.name)
+        return jsonify(current.open(scan, index).describe())
 
     @api.get("/<session>/slice/<token>/<name>/<plane>/<int:index>")
     def cut(session: str, token: str, name: str, plane: str, index: int) -> Response:
@@ -129,7 +151,7 @@ def routes(sessions: Sessions, options: Options, offered: Sequence[Files]) -> Bl
         analysis = current.analysis
         if analysis is None or name not in RESULTS:
             abort(404)
-        with tempfile.TemporaryDirectory(dir=current.folder) as folder:
+        with _folder(current) as own, tempfile.TemporaryDirectory(dir=own) as folder:
             path = pathlib.Path(folder) / name
             if not _write(path, analysis):
                 abort(404)
@@ -137,7 +159,7 @@ def routes(sessions: Sessions, options: Options, offered: Sequence[Files]) -> Bl
         # Never shown in place: a report would be a page of ours, with our rights.
         response = Response(data, mimetype="application/octet-stream")
         response.headers.set(
-            "Content-Disposition", "attachment", filename=f"{analysis.scan.name}_{name}"
+            "Content-Disposition", "attachment", filename=download_name(analysis.scan.name, name)
         )
         return response
 
@@ -146,6 +168,22 @@ def routes(sessions: Sessions, options: Options, offered: Sequence[Files]) -> Bl
         abort(404)  # before Dash, which answers every path with its page
 
     return api
+
+
+def download_name(scan: str, result: str) -> str:
+    """The file's name of one of `RESULTS` of a scan of that name, which may hold whatever a folder's can."""
+    return f"{uploads.plain(scan)}_{result}"
+
+
+@contextlib.contextmanager
+def _folder(session: Session) -> Iterator[pathlib.Path]:
+    """A session's folder; raises NoSession where it goes away meanwhile."""
+    try:
+        yield session.folder
+    except (OSError, DataError) as error:
+        if session.ended:
+            raise NoSession("this session has ended; reload the page") from error
+        raise
 
 
 def _write(path: pathlib.Path, analysis) -> bool:
@@ -162,10 +200,6 @@ def _write(path: pathlib.Path, analysis) -> bool:
             return False
         write_volume(path, volume)
     return True
-
-
-def _forget(session: Session) -> None:
-    _remove(session.take())
 
 
 def _remove(files: list[tuple[str, pathlib.Path]]) -> None:

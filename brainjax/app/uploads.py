@@ -1,9 +1,11 @@
 """Bytes of strangers to a scan: every limit is checked before what it guards against is done.
 
-A file is unpacked while it comes in, and no further than allowed, so that a bomb costs no more than a scan. It is
-stored under a name of our own; the user's is for messages and to tell its contrast.
+A file is unpacked while it comes in, and no further than allowed; what is packed again within is refused, for reading
+would unpack it too. So no file takes more of the disk than allowed, and no more memory than its numbers as they are
+stored and as float32. It is stored under a name of our own; the user's is for messages and to tell its contrast.
 """
 
+import contextlib
 import math
 import os
 import pathlib
@@ -16,12 +18,12 @@ from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 from brainjax.infer.scan import CONTRASTS, UNKNOWN, Scan, contrast_of, read_scan
-from brainjax.io import read_grid
+from brainjax.io import nifti
 from brainjax.types import DataError
 
 _CHUNK = 2**18
 _MAGIC = b"\x1f\x8b"
-_ENDING = re.compile(r"\.(nii|mgh|mgz)?(\.gz)?$", re.IGNORECASE)
+_ENDING = re.compile(r"(\.(nii|mgh|mgz))?(\.gz)?$", re.IGNORECASE)
 _LONGEST = 80  # characters of a name
 _FLOAT32 = 4
 MOST_FILES = len(CONTRASTS)
@@ -47,7 +49,7 @@ def receive(
 
     Raises:
         TooLarge: it has or holds more.
-        DataError: it is empty, truncated or damaged.
+        DataError: it is empty, truncated, damaged or packed more than once.
     """
     handle, path = tempfile.mkstemp(suffix=".nii", dir=folder)
     path = pathlib.Path(path)
@@ -63,6 +65,11 @@ def receive(
                 file.write(part)
         if not size:
             raise DataError(f"{name}: the file is empty; copy or download it again")
+        with path.open("rb") as stored:
+            if stored.read(len(_MAGIC)) == _MAGIC:
+                raise DataError(
+                    f"{name}: it is packed more than once; unpack it and choose it again"
+                )
     except BaseException:
         path.unlink(missing_ok=True)
         raise
@@ -77,24 +84,46 @@ def read(files: list[tuple[str, pathlib.Path]], *, unpacked: int) -> Scan:
         unpacked: bytes that one volume may take as float32.
 
     Raises:
+        TooLarge: a volume would take more.
         DataError: as `brainjax.infer.scan.read_scan`, in the user's words.
     """
     contrasts = _contrasts([name for name, _ in files])
+    with reading(files):
+        for name, path in files:
+            shape = _shape(path)
+            if len(shape) > 3:
+                raise DataError(
+                    f"{name}: holds {shape[3]} volumes in one file; split it into a file for each contrast"
+                )
+            if math.prod(shape) * _FLOAT32 > unpacked:
+                raise TooLarge(f"{name}: its header claims more than this server takes")
+        paths = [path for _, path in files]
+        return read_scan(
+            contrasts=dict(sorted(zip(contrasts, paths, strict=True), key=_rank)),
+            name=_title([name for name, _ in files]),
+        )
+
+
+@contextlib.contextmanager
+def reading(files: Iterable[tuple[str, pathlib.Path]]) -> Iterator[None]:
+    """While it is entered nobody else reads, and errors tell the users' names of files, not where they lie.
+
+    Args:
+        files: (the user's name, path).
+    """
     with _READING:
         try:
-            for name, path in files:
-                if math.prod(read_grid(path).shape) * _FLOAT32 > unpacked:
-                    raise TooLarge(f"{name}: its header claims more than this server takes")
-            paths = [path for _, path in files]
-            return read_scan(
-                contrasts=dict(sorted(zip(contrasts, paths, strict=True), key=_rank)),
-                name=_title([name for name, _ in files]),
-            )
+            yield
         except DataError as error:
             text = str(error)
             for name, path in files:
                 text = text.replace(str(path), name)
             raise type(error)(text) from error
+
+
+def plain(name: str) -> str:
+    """A name fit for a file on any system, and for a header of HTTP."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("-_.") or "scan"
 
 
 def clean(name: str) -> str:
@@ -108,11 +137,26 @@ def clean(name: str) -> str:
 
 def _chunks(stream: BinaryIO, name: str, most: int) -> Iterator[bytes]:
     size = 0
-    while part := stream.read(_CHUNK):
+    while part := _full(stream):
         size += len(part)
         if size > most:
             raise TooLarge(f"{name}: it is larger than {_mib(most)}, all that this server takes")
         yield part
+
+
+def _full(stream: BinaryIO) -> bytes:
+    """A chunk that is short only at the end: of what comes over a network, a read may give a single byte."""
+    parts, missing = [], _CHUNK
+    while missing and (part := stream.read(missing)):
+        parts.append(part)
+        missing -= len(part)
+    return b"".join(parts)
+
+
+def _shape(path: pathlib.Path) -> tuple[int, ...]:
+    """[X Y Z] or [X Y Z C], as `read_scan` will find it: by the header alone."""
+    with nifti._opened(path) as (stream, size):
+        return nifti._header(stream, size)[2]
 
 
 def _unpack(chunks: Iterable[bytes], name: str) -> Iterator[bytes]:
@@ -174,9 +218,8 @@ def _title(names: list[str]) -> str:
     stems = [_ENDING.sub("", name) for name in names]
     common = os.path.commonprefix(stems) if len(stems) > 1 else stems[0]
     if len(stems) > 1:
-        # Up to the last whole word: t1 and t2 have a t in common.
-        common = common if not common else re.split(r"(?<=[-_. ])[^-_. ]*$", common)[0]
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", common).strip("-_.") or "scan"
+        common = re.sub(r"[^-_. ]*$", "", common)  # whole words alone: t1 and t2 share a t
+    return plain(common)
 
 
 def _mib(size: int) -> str:

@@ -88,6 +88,7 @@ class View:
 
     Attributes:
         token: of this state; slices that bear it never change.
+        opened: of the scan: another each time that one is opened, and the same when more is found in it.
         scan: that is seen.
         turn: from the scan's grid to that of the planes.
         arrays: name -> [X Y Z] in RAS+; contrasts as they are, all else uint8.
@@ -98,6 +99,7 @@ class View:
     """
 
     token: str
+    opened: str
     scan: Scan
     turn: Turn
     arrays: dict[str, np.ndarray]
@@ -107,8 +109,14 @@ class View:
     lines: tuple[Line, ...] = ()
 
     @classmethod
-    def of(cls, scan: Scan, analysis: Analysis | None = None) -> "View":
-        """Makes ready to cut: finds the range of every volume."""
+    def of(cls, scan: Scan, analysis: Analysis | None = None, opened: str = "") -> "View":
+        """Makes ready to cut: finds the range of every volume.
+
+        Args:
+            scan: to look at.
+            analysis: what was found in it.
+            opened: that of the view before, where the scan is open already.
+        """
         turn = turn_to(scan.grid)
         arrays, scales, ranges = {}, {}, {}
         for name, volume in scan.volumes.items():
@@ -120,7 +128,8 @@ class View:
         found, layers = _found(analysis) if analysis else ({}, ())
         arrays |= {name: turn.apply(data) for name, data in found.items()}
         lines = _lines(analysis) if analysis else ()
-        return cls(secrets.token_hex(8), scan, turn, arrays, scales, ranges, layers, lines)
+        names = secrets.token_hex(8), opened or secrets.token_hex(8)
+        return cls(*names, scan, turn, arrays, scales, ranges, layers, lines)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -154,6 +163,7 @@ class View:
             notes.append(f"Planes follow the scan's own axes, which are turned by {angle:.0f}°.")
         return {
             "token": self.token,
+            "opened": self.opened,
             "name": self.scan.name,
             "notes": notes,
             "shape": list(grid.shape),

@@ -6,6 +6,7 @@ window.brainjax = {};
 brainjax.server = (() => {
   const KEY = "brainjax-session";
   const SIGN_MS = 60000; // between signs that the page is still there
+  const LEFT_MS = 1000; // until a page that was left has given up its session
   let session = null;
 
   async function ask(path, options = {}) {
@@ -25,25 +26,39 @@ brainjax.server = (() => {
 
   const json = async (path, method = "POST") => (await ask(path, { method })).json();
 
-  // A reload finds its session again; another tab gets its own.
+  // Whether this page alone has a session; from then on it does, for as long as it is open. A page that is left gives
+  // its session up a moment after the next begins. Browsers lock nothing for pages over http from another machine.
+  const alone = (name) =>
+    !navigator.locks ||
+    new Promise((resolve) => {
+      const hold = () => (resolve(true), new Promise(() => {}));
+      const waiting = new AbortController();
+      setTimeout(() => waiting.abort(), LEFT_MS);
+      navigator.locks.request(`${KEY}-${name}`, { signal: waiting.signal }, hold).catch(() => resolve(false));
+    });
+
+  // A reload finds its session again; another tab gets its own, also one that is a copy of this with all it stores.
   async function begin() {
     session = sessionStorage.getItem(KEY);
-    let view = null;
-    const known = session && (await json(session, "GET").catch(() => null));
-    if (known) view = known.view;
-    else session = (await json("sessions")).session;
+    const mine = session && (await alone(session));
+    let known = mine && (await json(session, "GET").catch(() => null));
+    if (!known) {
+      session = (await json("sessions")).session;
+      known = { view: null, offered: null };
+      await alone(session);
+    }
     sessionStorage.setItem(KEY, session);
     setInterval(() => json(session, "GET").catch(() => {}), SIGN_MS);
     addEventListener("pagehide", () => navigator.sendBeacon(`/api/${session}/leave`));
     addEventListener("pageshow", () => json(session, "GET").catch(() => {}));
-    return { session, view };
+    return { session, ...known };
   }
 
   // fetch tells nothing of how far an upload is.
-  function send(file, progress) {
+  function send(file, batch, progress) {
     return new Promise((resolve, reject) => {
       const request = new XMLHttpRequest();
-      request.open("POST", `/api/${session}/upload`);
+      request.open("POST", `/api/${session}/upload/${batch}`);
       request.setRequestHeader("X-Name", encodeURIComponent(file.name));
       request.setRequestHeader("Content-Type", "application/octet-stream");
       request.upload.onprogress = (event) => progress(event.loaded);
@@ -72,13 +87,13 @@ brainjax.server = (() => {
     }
     const total = files.reduce((sum, file) => sum + file.size, 0) || 1;
     let before = 0;
-    await json(`${session}/discard`);
+    const { batch } = await json(`${session}/batch`);
     for (const file of files) {
-      await send(file, (loaded) => progress((before + loaded) / total));
+      await send(file, batch, (loaded) => progress((before + loaded) / total));
       before += file.size;
     }
     progress(1);
-    return json(`${session}/open`);
+    return json(`${session}/open/${batch}`);
   }
 
   return {

@@ -153,7 +153,13 @@ brainjax.Plane = class {
         const { index, asked: since } = this;
         const { view, slices } = this.viewer;
         const sources = this.viewer.sources();
-        const values = await Promise.all(sources.map((name) => slices.get(name, this.name, index)));
+        let values;
+        try {
+          values = await Promise.all(sources.map((name) => slices.get(name, this.name, index)));
+        } catch (error) {
+          if (view === this.viewer.view) throw error;
+          continue; // of what was open before; the loop goes on with what is now
+        }
         if (view === this.viewer.view) {
           this.way = this.drawn && index < this.drawn.index ? -1 : 1;
           this.drawn = {
@@ -167,7 +173,8 @@ brainjax.Plane = class {
         }
       }
     } catch (error) {
-      if (error.status !== 409) this.viewer.problem(error); // 409: another scan was opened
+      // 409: another scan was opened, or more was found, which the page will hear of.
+      if (error.status !== 409) this.viewer.problem(error);
     } finally {
       this.busy = false;
     }

@@ -12,7 +12,7 @@ brainjax.viewer = (() => {
     opacity: {},
     planes: [],
     times: { first: [], slice: [] }, // ms from asking for a scan, or slice, until it is drawn
-    opening: null, // since when a scan is
+    opening: null, // when the scan was asked for that not all planes show yet
   };
   const set = (id, props) => dash_clientside.set_props(id, props);
   const element = (id) => document.getElementById(id);
@@ -21,16 +21,27 @@ brainjax.viewer = (() => {
     viewer.planes = Object.keys(brainjax.Plane.AXES).map((name) => new brainjax.Plane(name, viewer));
   };
 
-  // Another scan, or the same with more to see.
-  viewer.show = (view) => {
-    if (!view || (viewer.view && view.token === viewer.view.token)) return;
-    const same = viewer.view && viewer.opening === null;
+  // What the server tells of the scan that is seen: there is more to see. Of another it comes too late.
+  viewer.more = (view) => {
+    if (!view || !viewer.view) return;
+    if (view.opened === viewer.view.opened) viewer.show(view);
+    else if (viewer.opening === null) set("view", { data: viewer.view });
+  };
+
+  // Another scan, asked for at a time, or the same with more to see.
+  viewer.show = (view, asked) => {
+    if (viewer.view && view.token === viewer.view.token) return;
+    const same = viewer.view && view.opened === viewer.view.opened;
     viewer.view = view;
     viewer.slices = new brainjax.Slices(view, same ? viewer.slices : null);
     if (same) {
       for (const layer of view.layers) viewer.opacity[layer.name] = layer.opacity;
     } else {
+      viewer.opening = asked;
       viewer.planes.forEach((plane) => (plane.stop(), (plane.drawn = null)));
+      // Nothing of the scan before stays beside this one, nor comes in late.
+      for (const id of ["overlays", "results", "progress", "solid"]) set(id, { children: [] });
+      set("view", { data: null });
       viewer.cross = view.shape.map((n) => Math.floor(n / 2));
       viewer.opacity = Object.fromEntries(view.layers.map((layer) => [layer.name, layer.opacity]));
       viewer.volume = view.volumes[0];
@@ -189,7 +200,6 @@ brainjax.viewer = (() => {
   };
 
   viewer.problem = (error) => {
-    viewer.opening = null;
     set("message", { children: error ? error.message : "" });
   };
 

@@ -7,28 +7,48 @@
   const ENDINGS = ".nii,.gz,.mgh,.mgz";
   let limit = 0;
   let bar = null;
+  let seen = null; // which of the offered scans is open
+  let wanted = null; // and which was asked for last
+  let last = Promise.resolve(); // of what opens scans
+  let asking = 0; // how many of them there are
 
-  // Runs something that gives a view, and shows it or what went wrong.
-  async function open(get) {
-    viewer.problem(null);
-    viewer.opening = performance.now();
+  // Runs something that gives a view, and shows it or what went wrong. One after the other, in the order in which they
+  // were asked for: what is open on the server is what is seen here.
+  function open(get, offered) {
+    const asked = performance.now();
+    const turn = ++asking;
+    wanted = offered;
     document.body.classList.add("busy");
-    try {
-      viewer.show(await get());
-      set("progress", { children: [] });
-    } catch (error) {
-      viewer.problem(error);
-    } finally {
+    last = last.then(async () => {
+      try {
+        if (offered === null || turn === asking) {
+          viewer.problem(null);
+          viewer.show(await get(), asked);
+          seen = offered;
+          viewer.problem(null); // nor what was refused meanwhile
+        } // else another of the offered was chosen before it was this one's turn
+      } catch (error) {
+        viewer.problem(error);
+      }
+      if (turn !== asking) return;
       document.body.classList.remove("busy");
-      bar.hidden = true;
-    }
+      wanted = seen;
+      set("offered", { value: seen });
+    });
+    return last;
   }
 
-  function upload(files) {
+  async function upload(list) {
+    const files = [...list]; // which is emptied soon
     if (!files.length) return;
+    if (!bar.hidden) {
+      viewer.problem(new Error("Other files are still coming in; wait for them, then choose these again."));
+      return;
+    }
     bar.hidden = false;
-    set("offered", { value: null });
-    open(() => server.upload([...files], limit, (done) => (bar.value = done)));
+    bar.value = 0;
+    await open(() => server.upload(files, limit, (done) => (bar.value = done)), null);
+    bar.hidden = true;
   }
 
   function mount() {
@@ -56,6 +76,17 @@
 
   let restored = false;
 
+  // Also called with what is chosen in the list by the page itself.
+  function offer(index, session) {
+    if (index === null || index === undefined || !session) return;
+    if (restored) {
+      restored = false; // what was open before the reload stays
+      set("offered", { value: seen });
+    } else if (index !== wanted) {
+      open(() => server.offered(index), index);
+    }
+  }
+
   window.dash_clientside = Object.assign({}, window.dash_clientside, {
     brainjax: {
       begin: async (bytes) => {
@@ -63,23 +94,18 @@
         mount();
         viewer.start();
         try {
-          const { session, view } = await server.begin();
+          const asked = performance.now();
+          const { session, view, offered } = await server.begin();
           restored = Boolean(view);
+          seen = wanted = offered;
           set("session", { data: session });
-          if (view) {
-            viewer.opening = performance.now();
-            viewer.show(view);
-          }
+          if (view) viewer.show(view, asked);
         } catch (error) {
           viewer.problem(error);
         }
       },
-      offer: (index, session) => {
-        if (index === null || index === undefined || !session) return;
-        if (restored) restored = false; // what was open before the reload stays
-        else open(() => server.offered(index));
-      },
-      view: (view) => viewer.show(view),
+      offer,
+      view: (view) => viewer.more(view),
       contrast: (name) => viewer.contrast(name),
       window: (value) => viewer.levels(value),
       auto: (clicks) => clicks && viewer.auto(),
