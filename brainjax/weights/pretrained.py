@@ -43,7 +43,9 @@ class Filled:
 def load_pretrained(path: str | pathlib.Path, model: nn.Module, variables: Any) -> Filled:
     """Fills `variables` of `model` from a file of weights.
 
-    The last layer keeps its own weights where the number of classes differs. The first convolution is adapted to the
+    The last layer keeps its own weights where the number of classes differs, a whole head where the file has none
+    (Keras's `include_top=False`) or another. Keras's dense layers on top may have any name, and the network may be one
+    layer of a larger model. The first convolution is adapted to the
     channels of the input: what it would answer to a grey image in all three colours is spread over the channels at
     hand, so that one channel works as a grey image does (up to one factor per feature in a hybrid's stem, which
     standardises its kernels). Position embeddings are interpolated to the grid at hand.
@@ -103,7 +105,7 @@ def _read(
         return from_vit(model, read_npz(path), shapes, path)
     table = list(layers(model))
     if path.suffix in _KERAS:
-        return from_keras(table, read_keras(path), path), {}
+        return from_keras(table, read_keras(path), shapes, path)
     if path.suffix == ".safetensors":
         return from_torch(table, _read_safetensors(path), path), {}
     if path.suffix in _TORCH:
