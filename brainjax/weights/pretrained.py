@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from brainjax.types import CheckpointError
-from brainjax.weights.archive import reason
+from brainjax.weights.archive import MALFORMED, reason
 from brainjax.weights.convert import from_keras, from_torch
 from brainjax.weights.keras_file import read_keras
 from brainjax.weights.names import layers
@@ -129,5 +129,5 @@ def _adapted(kernel: np.ndarray, wanted: tuple[int, ...]) -> np.ndarray:
 def _read_safetensors(path: pathlib.Path) -> Arrays:
     try:
         return load_file(path)
-    except (OSError, ValueError, SafetensorError) as error:
+    except (*MALFORMED, SafetensorError) as error:  # AttributeError: types that NumPy lacks
         raise CheckpointError(f"{path} cannot be read as safetensors ({reason(error)})") from error
