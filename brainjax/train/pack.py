@@ -94,7 +94,12 @@ class Program:
         if not trial.recipe.train.init:
             return state, []
         return start_from(
-            trial.recipe.train.init, self.recipe.plain_model, state, self.dataset, split
+            trial.recipe.train.init,
+            self.recipe.plain_model,
+            state,
+            self.dataset,
+            split,
+            self.recipe.input.normalize,
         )
 
     def order(self, trial: Trial, split: Split) -> Order:

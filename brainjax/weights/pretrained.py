@@ -11,6 +11,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from brainjax.models import VGG, EfficientNet, MobileNetV2
 from brainjax.types import CheckpointError
 from brainjax.weights.archive import MALFORMED, reason
 from brainjax.weights.convert import from_keras, from_torch
@@ -21,6 +22,9 @@ from brainjax.weights.torch_file import read_torch
 from brainjax.weights.vit import from_vit
 
 _TORCH, _KERAS = (".pth", ".pt", ".safetensors"), (".h5", ".keras")
+# How images were normalised (see `brainjax.preprocess.normalize`) for Keras's networks: ResNet's stands for its encoders.
+# For torchvision's it is 'imagenet', for Google's transformers 'symmetric', whatever the network.
+_KERAS_INPUT = {VGG: "caffe", MobileNetV2: "symmetric", EfficientNet: "imagenet"}
 _LAST = ("head", "head/out")  # layers whose width is the number of classes
 # Variables that belong to a layer; others, as position embeddings, stand for themselves.
 _PARTS = ("kernel", "bias", "scale", "mean", "var")
@@ -34,10 +38,12 @@ class Filled:
     Attributes:
         variables: the network's, with the published weights where they fit.
         kept: paths of layers that keep their own weights, with the reason.
+        normalize: how images were normalised for the published weights, a name as of `--config.input.normalize`.
     """
 
     variables: Any
     kept: dict[str, str]
+    normalize: str
 
 
 def load_pretrained(path: str | pathlib.Path, model: nn.Module, variables: Any) -> Filled:
@@ -94,7 +100,7 @@ def load_pretrained(path: str | pathlib.Path, model: nn.Module, variables: Any) 
             )
         if name not in written:
             kept.setdefault(layer if part in _PARTS else own, "not in these weights")
-    return Filled(flax.traverse_util.unflatten_dict(flat, sep="/"), kept)
+    return Filled(flax.traverse_util.unflatten_dict(flat, sep="/"), kept, _input(path, model))
 
 
 def _read(
@@ -112,6 +118,13 @@ def _read(
         return from_torch(table, read_torch(path), path), {}
     known = ", ".join((*_TORCH, *_KERAS, ".npz"))
     raise CheckpointError(f"{path}: weights are read from {known} files")
+
+
+def _input(path: pathlib.Path, model: nn.Module) -> str:
+    """What the authors of such files and networks made of an image."""
+    if path.suffix in _KERAS:
+        return _KERAS_INPUT.get(type(model), "caffe")
+    return "symmetric" if path.suffix == ".npz" else "imagenet"
 
 
 def _classes_differ(there: tuple[int, ...], here: tuple[int, ...]) -> bool:
