@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import sys
+import tempfile
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -91,6 +92,17 @@ def _fail(error: object, code: int = 1) -> NoReturn:
     sys.exit(code)
 
 
+def claim(workdir: pathlib.Path) -> None:
+    """Makes sure that results can be written to `workdir`, before hours go into them; it is created if need be.
+
+    Raises:
+        OSError: it cannot be created, or nothing can be written there.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=workdir):
+        pass
+
+
 def finish(workdir: pathlib.Path | None, result: dict[str, Any]) -> None:
     """Writes `<workdir>/result.json` and prints it as the last line."""
     if workdir is not None:
@@ -105,7 +117,12 @@ def write(workdir: pathlib.Path, result: dict[str, Any]) -> None:
 
 
 def _quiet() -> None:
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    # absl's handler has the root, and is silenced with orbax's and jax's: our own warnings go past it.
+    ours, handler = logging.getLogger("brainjax"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("warning: %(message)s"))
+    ours.addHandler(handler)
+    ours.setLevel(logging.WARNING)
+    ours.propagate = False
     if not _VERBOSE.value:
         # What fails is reported in one line of our own, not by the tracebacks of orbax's threads too.
         absl_logging.set_verbosity(absl_logging.FATAL)
