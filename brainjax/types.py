@@ -26,6 +26,10 @@ class DataError(BrainjaxError):
     """Input files that cannot be used as they are."""
 
 
+class NotFinite(DataError):
+    """Predictions with NaN or infinity among them: the network has diverged."""
+
+
 class CheckpointError(BrainjaxError):
     """A checkpoint or a released model that is missing, corrupt or of another model."""
 

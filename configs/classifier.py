@@ -5,7 +5,11 @@
         30 minutes on two busy CPU cores; accuracy 0.942 on 411 images.
     python -m experiments.train --config=configs/classifier.py:vgg16 --config.data.dir=DIR
         Likewise resnet50, mobilenet_v2 and efficientnet_b0: the networks of the reference, with its plain head.
-        --config.train.init=FILE begins with published weights (.pth, .safetensors, .h5, .keras).
+        --config.train.init=FILE begins with published weights (.pth, .safetensors, .h5, .keras), which want the images
+        as their authors had them: torchvision's and Keras's EfficientNet as these variants do, by imagenet; Keras's
+        VGG16 and ResNet50 --config.input.normalize=caffe, its MobileNetV2 (as Google's ViT, .npz) symmetric. A run
+        that begins otherwise says so. Keras's ResNet50 also wants --config.model.variant=v1, its MobileNetV2 and
+        EfficientNet keras.
     python -m experiments.train --config=configs/classifier.py:random --config.data.dir=DIR
         The compact ResNet under the reference's protocol, a random split of all images; 0.934 on 954. This leaks.
 

@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import sys
+import tempfile
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -91,6 +92,17 @@ def _fail(error: object, code: int = 1) -> NoReturn:
     sys.exit(code)
 
 
+def claim(workdir: pathlib.Path) -> None:
+    """Makes sure that results can be written to `workdir`, before hours go into them; it is created if need be.
+
+    Raises:
+        OSError: it cannot be created, or nothing can be written there.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=workdir):
+        pass
+
+
 def finish(workdir: pathlib.Path | None, result: dict[str, Any]) -> None:
     """Writes `<workdir>/result.json` and prints it as the last line."""
     if workdir is not None:
@@ -105,9 +117,10 @@ def write(workdir: pathlib.Path, result: dict[str, Any]) -> None:
 
 
 def _quiet() -> None:
-    # A handler of our own: absl's, at the root, hears of nothing below.
-    logs = logging.getLogger("brainjax")
-    logs.addHandler(logging.StreamHandler())
+    # A handler of our own: absl's, at the root, is silenced with orbax's and jax's.
+    logs, handler = logging.getLogger("brainjax"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    logs.addHandler(handler)
     logs.setLevel(logging.WARNING)
     logs.propagate = False
     logging.getLogger("brainjax.native").setLevel(logging.INFO)

@@ -10,7 +10,8 @@ r"""Scores a trained model on a folder of patients, or of images.
 patient volume, on the native grid, before and after (`_post`) the 3D clean-up of each patient's stack; of whole volumes
 also surface distances, and all of every region. `--without=post_contrast` blacks a sequence out: what the model is worth where it
 was not scanned. Several checkpoints, with commas between them, are averaged. Of
-classification, accuracy, AUROC, calibration and the rest, and predictions.csv with every image's probabilities.
+classification, accuracy, AUROC, calibration and the rest, and predictions.csv with every image's probabilities; where the
+folder's own folders are the classes, they are matched with the model's by name, and some may be missing.
 """
 
 import pathlib
@@ -65,6 +66,9 @@ def main() -> None:
         if _SKIP_BAD.value:
             config.data.skip_bad = True
     dataset = build(config.data, targets()["data"]).load()
+    if dataset.target == "label":
+        # A folder's own classes are numbered in the order of their names.
+        dataset = dataset.with_classes(model.facts["classes"])
     if _WITHOUT.value:
         if dataset.target == "label":
             raise ConfigError(
@@ -80,6 +84,9 @@ def main() -> None:
         split = bind(config.split, targets()["split"])(dataset)
         rows, protocol = split.rows(_SPLIT.value), split.protocol
     source = model.source(dataset)
+    kind = "evaluation" if len(paths) == 1 else f"evaluation-of-{len(paths)}"
+    workdir = pathlib.Path(_WORKDIR.value or f"{paths[0].rstrip('/')}/{kind}-{_SPLIT.value}")
+    entry.claim(workdir)
     scores = evaluate(model.predictor, model.variables, source, rows, progress=True)
     scored = dataset.identity(rows)
     seen = sorted(set(scored) & set(model.facts["trained_on"]))
@@ -89,9 +96,6 @@ def main() -> None:
     if _WITHOUT.value:
         protocol += f"; without {', '.join(_WITHOUT.value)}"
 
-    kind = "evaluation" if len(paths) == 1 else f"evaluation-of-{len(paths)}"
-    workdir = pathlib.Path(_WORKDIR.value or f"{paths[0].rstrip('/')}/{kind}-{_SPLIT.value}")
-    workdir.mkdir(parents=True, exist_ok=True)
     result = {
         "task": model.task,
         "name": config.name,
@@ -109,6 +113,7 @@ def main() -> None:
         "parameters": model.facts["parameters"],
         "seconds": round(time.perf_counter() - begun, 1),
     }
+    entry.write(workdir, result)  # a picture that fails must not cost the result
     scored = run_report.Scored(rows, result, scores.probabilities)
     run_report.scores(workdir, model.predictor, model.variables, source, scored)
     entry.finish(workdir, result)

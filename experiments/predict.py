@@ -204,13 +204,18 @@ def _volumes(model: Any, paths: list[str], begun: float) -> None:
 
 
 def find(paths: list[str], suffixes: tuple[str, ...]) -> tuple[list[pathlib.Path], list[str]]:
-    """(files named or found in folders, in order; what is wrong with the rest)."""
+    """(files named or found in folders, in order; what is wrong with the rest).
+
+    In folders what archives and file managers leave behind is passed over, as where images are read for training.
+    """
+    from brainjax.datasets.folders import is_aside
     from brainjax.files import files_below
 
     files, bad = [], []
     for path in map(pathlib.Path, paths):
         if path.is_dir():
-            inside = [p for p in files_below(path) if p.name.lower().endswith(suffixes)]
+            named = [p for p in files_below(path) if p.name.lower().endswith(suffixes)]
+            inside = [p for p in named if not is_aside(p.relative_to(path))]
             files += inside
             if not inside:
                 bad.append(f"{path}: holds no image ({', '.join(suffixes)})")

@@ -13,10 +13,11 @@ are checked before the first one starts.
 Trials that differ in nothing but loss, optimizer, schedule, split and seed share one compiled program. --pack says
 how: 'packed' trains them side by side, --pack_size at once; 'devices' divides them among the devices; 'sequential' one
 after another, compiled once; 'auto' chooses. The numbers are the same to rounding, and those of
-experiments.train. No trial is stopped early, and the last averaged weights are scored.
+experiments.train. No trial is stopped early, and the last averaged weights are scored; a classifier's with the
+temperature that is fitted on its validation images.
 
-The same command resumes: finished trials are not repeated. A trial that diverges is recorded as such, and the
-others go on. On several machines: --shard=1/4 to --shard=4/4, with one --workdir on a shared disk, or with one
+The same command resumes: finished trials are not repeated. A trial that diverges, or whose last step was not finite, is
+recorded as such, and the others go on. On several machines: --shard=1/4 to --shard=4/4, with one --workdir on a shared disk, or with one
 each, which --report_only --merge=DIR1,DIR2,... puts together. Or --engine=ray (pip install 'brainjax[ray]'), with
 --ray_address=HOST:PORT of a running cluster, whose machines then share out the groups among them.
 

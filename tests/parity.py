@@ -63,7 +63,8 @@ def keras_kinds(layer_class: str, shapes: list[tuple[int, ...]]) -> list[str]:
     """What the arrays of a layer are, in Keras's order."""
     if layer_class == "BatchNormalization":
         return ["scale", "small", "small", "var"]
-    return ["small" if layer_class == "Dense" else "weight", "small"][: len(shapes)]
+    last = layer_class == "Dense" and shapes[0][-1] == CLASSES
+    return ["small" if last else "weight", "small"][: len(shapes)]
 
 
 def torch_model(network: str):
@@ -112,6 +113,21 @@ def keras_model(network: str):
     if network == "VGG":
         out = keras.layers.Dense(CLASSES, name="predictions")(model.output)
         model = keras.Model(model.input, out)
+    return _filled(model)
+
+
+def keras_vgg():
+    """Keras's VGG16 with the dense layers it was published with, filled."""
+    os.environ.setdefault("KERAS_BACKEND", "jax")
+    import keras
+
+    edge = NETWORKS["VGG"][2]
+    more = {"classes": CLASSES, "classifier_activation": None}
+    return _filled(keras.applications.VGG16(weights=None, input_shape=(edge, edge, 3), **more))
+
+
+def _filled(model):
+    """A Keras model with our values in it."""
     for layer in model.layers:
         shapes = [tuple(w.shape) for w in layer.weights]
         if shapes and type(layer).__name__ != "Normalization":

@@ -96,12 +96,41 @@ def test_a_release_is_scored_on_any_folder_and_knows_what_trained_it(released, f
     )
 
 
+def test_a_folder_s_classes_are_the_model_s_by_name_whichever_there_are(released, folder, tmp_path):
+    """One image, of the class that comes second: in a folder of its own it would be the first."""
+    output, _ = released
+    (tmp_path / "in/DOWN").mkdir(parents=True)
+    path = min((folder / "Training/down").iterdir())
+    (tmp_path / "in/DOWN" / path.name).write_bytes(path.read_bytes())
+    flags = [f"--checkpoint={output}", f"--data_dir={tmp_path / 'in'}"]
+    done = run("evaluate", *flags, f"--workdir={tmp_path / 'out'}")
+    assert done.returncode == 0 and "no roc.png" in done.stderr, done.stderr
+    result = json.loads((tmp_path / "out/result.json").read_text())
+    assert [row["class"] for row in result["per_class"]] == ["across", "down"]
+    assert [sum(row) for row in result["confusion"]] == [0, 1]
+    (one,) = csv.DictReader((tmp_path / "out/predictions.csv").open())
+    assert one["label"] == "down" and not (tmp_path / "out/roc.png").exists()
+    # What cannot be kept is refused before anything is scored.
+    (tmp_path / "file").touch()
+    done = run("evaluate", *flags, f"--workdir={tmp_path / 'file/out'}")
+    assert done.returncode == 1 and "scoring" not in done.stderr and "file" in done.stderr
+    (tmp_path / "in/DOWN").rename(tmp_path / "in/sideways")
+    done = run("evaluate", *flags, f"--workdir={tmp_path / 'not'}")
+    assert done.returncode == 1 and done.stderr.count("error: ") == 1
+    assert "has images of sideways, and the model knows across, down" in done.stderr
+
+
 def test_predict_names_classes_and_goes_on_after_a_bad_picture(released, folder, tmp_path):
     output, _ = released
     (tmp_path / "in").mkdir()
     for path in list((folder / "Training" / "down").iterdir())[:3]:
         (tmp_path / "in" / path.name).write_bytes(path.read_bytes())
     (tmp_path / "in" / "broken.jpg").write_bytes(b"\xff\xd8 this is no picture")
+    # What no one means, and training passes over: a folder of such a name, and what a Mac puts into archives.
+    (tmp_path / "in/series.jpg").mkdir()
+    (tmp_path / "in/__MACOSX").mkdir()
+    for name in ("._a.jpg", "__MACOSX/a.jpg", "__MACOSX/._a.jpg"):
+        (tmp_path / "in" / name).write_bytes(b"Mac OS X")
     done = run(
         "predict", f"--checkpoint={output}", str(tmp_path / "in"), f"--workdir={tmp_path / 'out'}"
     )

@@ -1,5 +1,7 @@
 """Copies and near copies: found whatever was done to them, and nothing else is merged."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from pictures import head
@@ -45,7 +47,18 @@ def test_pairs_are_the_same_in_blocks(monkeypatch):
     whole = duplicates.near_pairs(pictures)
     assert whole.tolist() == [[i, i + 1] for i in range(0, 24, 2)]
     monkeypatch.setattr(duplicates, "_ROWS", 5)
+    monkeypatch.setattr(duplicates, "_PAIRS", 1)
     np.testing.assert_array_equal(duplicates.near_pairs(pictures), whole)
+
+
+def test_memory_stays_small_where_all_are_alike():
+    """Every pair of 200 is proposed, 20,000: their thumbnails together would take hundreds of megabytes."""
+    pictures = np.repeat(_thumbnails([head(0)]), 200, axis=0)
+    tracemalloc.start()
+    pairs = duplicates.near_pairs(pictures)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(pairs) == 200 * 199 // 2 and peak < 150e6
 
 
 def test_blank_pictures_are_copies_only_if_they_are_equal():

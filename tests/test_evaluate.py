@@ -5,11 +5,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import make_dataset
+from tiny import make_dataset, make_labelled
 
 from brainjax.data.source import Input, Source
 from brainjax.infer import Inference, Predictor
 from brainjax.infer.evaluate import evaluate
+from brainjax.metrics.calibration import softmax
 
 
 class Bright(nn.Module):
@@ -164,6 +165,26 @@ def test_each_batch_compiles_once(source):
     for rows in (np.arange(18), np.arange(3), np.arange(5, 14)):
         made.masks({}, source, rows)
     assert traces == [(4, 16, 16, 2)]
+
+
+def test_another_temperature_compiles_nothing():
+    traces = []
+
+    class Traced(nn.Module):
+        @nn.compact
+        def __call__(self, x, *, train):
+            traces.append(x.shape)
+            return x.reshape(len(x), -1)[:, :3]
+
+    source = Source(make_labelled(), 1, "zscore")
+    plain = Predictor(Traced(), Input(size=0), Inference(batch_size=4))
+    rows = np.arange(6)
+    one = plain.probabilities({}, source, rows)
+    two = plain.with_options(temperature=2.0).probabilities({}, source, rows)
+    assert len(traces) == 1
+    np.testing.assert_allclose(two, softmax(np.log(one), 2.0), atol=1e-6)
+    plain.with_options(tta="flip").probabilities({}, source, rows)
+    assert len(traces) > 1
 
 
 def test_the_check_between_batches_can_end_it(source):

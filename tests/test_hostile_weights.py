@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import pickle
+import struct
 import zipfile
 from collections import OrderedDict
 
@@ -283,3 +284,20 @@ def test_damaged_files_are_one_clear_error(tmp_path):
     (tmp_path / "w.safetensors").write_bytes(b"\xff" * 20)
     for name in ("cut.pth", "flipped.pth", "w.h5", "w.keras", "w.safetensors", "w.txt", "no.pth"):
         refused(tmp_path / name, read=lambda f: load_pretrained(f, models.MobileNetV2(), {}))
+
+
+@pytest.mark.parametrize("body", [b"(" * 2**17, b"(0" * 2**19 + b"N"], ids=["deep", "long"])
+def test_a_listing_of_millions_of_steps_is_given_up_early(body, tmp_path):
+    file = write_pth(tmp_path / "w.pth", ONE, listing=b"\x80\x02" + body + b".")
+    refused(file, match="listing of tensors is implausibly large")
+
+
+def test_numbers_of_a_type_that_numpy_lacks_are_refused(tmp_path):
+    header = json.dumps({"w": {"dtype": "F8_E4M3", "shape": [4], "data_offsets": [0, 4]}}).encode()
+    file = tmp_path / "w.safetensors"
+    file.write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
+    refused(
+        file,
+        match="cannot be read as safetensors",
+        read=lambda f: load_pretrained(f, models.MobileNetV2(), {}),
+    )

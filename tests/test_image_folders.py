@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from pictures import CLASSES, head, tumor_folder, write
 from PIL import Image
+from tiny import make_labelled
 
 from brainjax import datasets
 from brainjax.datasets import ImageFolder, TumorImages, TumorImages7023, YesNoImages, verify
@@ -285,3 +286,16 @@ def test_bad_files_stop_the_preparation_or_are_left_out(prepared, tmp_path):
     dataset, report = YesNoImages(places[1], size=32).read()
     assert dataset.name == ("yes/Y1.jpg", "yes/Y2.png")
     assert report.missing == ("the folder: no pictures of no",)
+
+
+def test_labels_are_numbered_as_a_network_s_classes_are():
+    dataset = make_labelled((3, 2, 4))
+    assert dataset.with_classes(dataset.info.classes) is dataset
+    other = dataset.with_classes(("None", "other", "down", "ACROSS"))
+    names = np.array(other.info.classes)[other.label]
+    np.testing.assert_array_equal(
+        np.char.lower(names), np.repeat(["across", "down", "none"], (3, 2, 4))
+    )
+    assert other.truth.shape == (9, 4) and not other.truth[:, 1].any()
+    with pytest.raises(DataError, match=r"has images of across, down, none, .* knows down, none:"):
+        dataset.with_classes(("down", "none"))

@@ -5,12 +5,18 @@ import dataclasses
 import flax
 import jax
 import numpy as np
+import optax
 import pytest
-from tiny import make_config
+from tiny import make_config, make_labelled
+from weight_files import write_keras
 
+from brainjax.datasets.label_splits import stratified
 from brainjax.infer import release
+from brainjax.models import VGG
+from brainjax.train.initial import start_from
 from brainjax.train.loop import Trainer
 from brainjax.train.recipe import make_recipe
+from brainjax.train.state import create
 from brainjax.types import CheckpointError, ConfigError
 
 
@@ -103,3 +109,20 @@ def test_another_network_is_named_by_its_first_difference(first, dataset, tmp_pa
 def test_weights_that_are_not_there_are_named(dataset, tmp_path):
     with pytest.raises(CheckpointError, match="no such folder"):
         trainer(dataset, tmp_path, train={"init": str(tmp_path / "none")})
+
+
+@pytest.mark.parametrize("normalize", ["imagenet", "caffe"])
+def test_published_weights_want_the_images_as_they_had_them(normalize, tmp_path, caplog):
+    model = VGG(num_classes=3, convs=(1,), width=4)
+    arrays = [np.ones((3, 3, 3, 4), np.float32), np.ones(4, np.float32)]
+    file = write_keras(tmp_path / "w.h5", [("Conv2D", "block1_conv1", arrays)])
+    dataset = make_labelled()
+    state = create(model, optax.sgd(0.1), jax.random.key(0), (1, 32, 32, 1))
+    split = stratified(dataset, test=0.3)
+    begun, _ = start_from(file, model, state, dataset, split, normalize)
+    assert (begun.variables["params"]["encoder"]["block1_conv1"]["kernel"] == 3).all()
+    lines = [r.getMessage() for r in caplog.records if "normalize" in r.getMessage()]
+    if normalize == "caffe":
+        assert not lines
+    else:
+        assert len(lines) == 1 and "set --config.input.normalize=caffe" in lines[0]

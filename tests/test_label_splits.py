@@ -205,6 +205,21 @@ def test_copies_that_were_not_grouped_are_still_noticed():
     assert split.leaks and "data.duplicates" in split.protocol
 
 
+@pytest.mark.parametrize("mode", ["exact", "none"])
+def test_a_protocol_claims_no_more_than_was_looked_for(mode):
+    shipped = ["Training"] * 20 + ["Testing"] * 10
+    near = _dataset([1] * 30, labels=np.arange(30) % 3, parts=shipped)
+    other = dataclasses.replace(near, duplicates=mode)
+    for make in ("stratified", "stratified_k_fold", "as_shipped", "as_shipped_clean"):
+        found, usual = (getattr(label_splits, make)(data).protocol for data in (other, near))
+        assert f"not looked for (data.duplicates={mode})" in found.replace(
+            "were looked", "not looked"
+        )
+        assert "not looked for" not in usual
+        assert "look alike on one side" not in found
+        assert ("folds" in found) == ("folds" in usual) == (make == "stratified_k_fold")
+
+
 @pytest.mark.parametrize(
     "make, options, message",
     [
@@ -234,6 +249,13 @@ def test_impossible_requests_are_refused(make, options, message):
 def test_slices_with_masks_are_sent_to_the_other_splits(make):
     with pytest.raises(ConfigError, match="by_patient"):
         getattr(label_splits, make)(make_dataset())
+
+
+def test_all_splits_are_found_in_one_module():
+    for name in splits._OF_LABELS:
+        assert getattr(splits, name) is getattr(label_splits, name)
+    with pytest.raises(AttributeError, match="stratifed"):
+        splits.stratifed  # noqa: B018
 
 
 @pytest.mark.parametrize("make", [splits.by_patient, splits.k_fold, splits.by_slice])

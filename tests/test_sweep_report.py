@@ -149,6 +149,25 @@ def test_another_metric_and_what_is_not_there(tmp_path, results):
         report.read([workdir])
 
 
+@pytest.mark.parametrize("metric", ["nll", "ece", "brier", "hd95_volume_mean"])
+def test_of_an_error_less_is_better(metric, tmp_path):
+    workdir = write(tmp_path, SWEEP)
+    for path in workdir.glob("trials/*/result.json"):
+        result = json.loads(path.read_text())
+        result["metrics"] = {metric: 1 - result["metrics"]["accuracy"], **result["metrics"]}
+        path.write_text(json.dumps(result))
+    found, other = report.read([workdir], metric), report.read([workdir])
+    ranked = [
+        [(row["model.name"], row["optimizer.name"]) for row in report.summary(x)]
+        for x in (found, other)
+    ]
+    assert ranked[0] == ranked[1] and ranked[0][0] == ("ResNet", "adam")
+    text = report.markdown(found)
+    assert f"{metric}, less is better" in text and "less is better" not in report.markdown(other)
+    best, worst = (float(x) for x in text.split("## By model")[1].splitlines()[4].split("|")[-3:-1])
+    assert best < worst
+
+
 def test_single_trials_have_no_interval(tmp_path):
     found = report.read([write(tmp_path, SWEEP[::3])])
     rows = report.summary(found)

@@ -2,19 +2,24 @@
 
 import json
 import os
+import pathlib
+import shutil
 import signal
 
 import numpy as np
 import pytest
 from tiny import make_config
-from trials import LOSSES, OPTIMIZERS, tiny_trials
+from trials import LOSSES, OPTIMIZERS, class_trials, tiny_trials
 
 from brainjax.infer import release
+from brainjax.infer.calibrate import calibrated
+from brainjax.infer.evaluate import evaluate
 from brainjax.sweep import grid, product
 from brainjax.train import sweep
+from brainjax.train.pack import Pack
 from brainjax.train.signals import Interrupted
 from brainjax.train.sweep import Runner
-from brainjax.train.trial import groups, make_trials
+from brainjax.train.trial import groups, make_trials, write_json
 from brainjax.types import ConfigError
 
 # Two architectures as far as the sweep is concerned: the decay of the average is compiled in.
@@ -202,6 +207,59 @@ def test_a_diverged_trial_is_recorded_and_not_repeated(tmp_path):
     assert good["metrics"] and good["skipped_steps"] == 0
     assert np.isfinite(bad["best_loss"])
     runner(tmp_path).run(made)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_classifier_that_ends_diverged_stops_no_sweep_and_is_not_ranked(steps, tmp_path):
+    """Before it was given up: after one step its weights overflow, after three the last two were bad."""
+    changes = product(
+        [{"optimizer.name": "sgd", "schedule.name": "constant"}],
+        grid({"optimizer.learning_rate": [1e18, 0.01]}),
+    )
+    made = class_trials(changes, steps=steps, max_bad_steps=10, clip_norm=0.0)
+    runner(tmp_path, keep_weights=True).run(made)
+    bad, good = (t.result(tmp_path) for t in made)
+    assert (bad["status"], good["status"]) == ("diverged", "finished")
+    assert bad["metrics"] == {} and bad["skipped_steps"] == steps - 1 and good["metrics"]
+    assert not (made[0].folder(tmp_path) / "model").exists()
+
+
+def test_a_classifier_s_trial_is_scored_with_its_temperature_as_a_run_of_its_own(tmp_path):
+    (trial,) = class_trials([{"seed": 2}], steps=3)
+    runner(tmp_path, keep_weights=True).run([trial])
+    kept = release.load(trial.folder(tmp_path) / "model")
+    dataset = trial.recipe.dataset.load()
+    source, split = trial.recipe.source(dataset), trial.recipe.split(dataset)
+    fitted = calibrated(trial.recipe.predictor(), kept.variables, source, split.val)
+    assert kept.config["infer"]["temperature"] == fitted.options.temperature != 1.0
+    scores = evaluate(fitted, kept.variables, source, split.test).metrics
+    assert trial.result(tmp_path)["metrics"] == scores
+    plain = evaluate(trial.recipe.predictor(), kept.variables, source, split.test).metrics
+    assert abs(plain["nll"] - scores["nll"]) > 1e-3
+
+
+def test_shards_in_one_workdir_may_tidy_up_after_each_other(tmp_path, monkeypatch):
+    """Whatever of a pack's folder another shard has just removed is taken as gone."""
+    close, read = Pack.close, pathlib.Path.read_text
+
+    def tidied(pack):
+        shutil.rmtree(pack.checkpoints.directory.parent)
+        close(pack)
+
+    def vanished(path, *args, **kwargs):
+        if path.parent.name == "other":
+            shutil.rmtree(path.parent, ignore_errors=True)
+        return read(path, *args, **kwargs)
+
+    monkeypatch.setattr(Pack, "close", tidied)
+    monkeypatch.setattr(pathlib.Path, "read_text", vanished)
+    made = class_trials([{"seed": 2}], steps=1)
+    write_json(tmp_path / "packs/other/pack.json", {"trials": ["x"], "width": 1})
+    runner(tmp_path).run(made)
+    write_json(tmp_path / "packs/other/pack.json", {"trials": ["x"], "width": 1})
+    runner(tmp_path)._tidy({})
+    assert made[0].result(tmp_path)["status"] == "finished"
+    assert not list(tmp_path.glob("packs/*"))
 
 
 def test_modes_by_name():

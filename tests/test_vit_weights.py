@@ -57,6 +57,7 @@ def write(path, **fields):
 def test_a_vit_gives_the_reference_s_logits(tmp_path):
     model, x = vit(), parity.image(12)
     filled = load_pretrained(write(tmp_path / "w.npz", **PLAIN), model, empty(model, 12, 12, 3))
+    assert filled.normalize == "symmetric"
     assert not filled.kept
     found = logits(model, filled.variables, x)
     expected = reference.logits(x[0], reference.arrays(reference.shapes(**PLAIN)))

@@ -129,9 +129,12 @@ def test_every_layout_holds_the_same(network, tmp_path):
         write_keras(tmp_path / f"w{s}", keras_layers(network))
         for s in (".h5", ".keras", ".weights.h5")
     ]
-    first, *others = [load_pretrained(f, model, empty(model)).variables for f in files]
+    first, *others = [load_pretrained(f, model, empty(model)) for f in files]
     for other in others:
-        same(other, first)
+        same(other.variables, first.variables)
+    # What the libraries' own preprocessing makes of an image.
+    others = {"MobileNetV2": "symmetric", "EfficientNet": "imagenet"}
+    assert (pth.normalize, first.normalize) == ("imagenet", others.get(network, "caffe"))
 
 
 def test_a_grey_image_needs_one_channel_only(tmp_path):
@@ -281,3 +284,20 @@ def test_parity_with_keras_itself(network, suffix, tmp_path):
     head = reference.layers[-1].get_weights() if network == "VGG" else (0, 0)
     expected = parity.keras_logits(reference, network, x)
     agree(logits(model, with_vgg_s_head(filled, network, *head), x), expected)
+
+
+@needs
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".keras", ".weights.h5", ".h5"])
+def test_parity_with_keras_s_vgg_and_its_three_dense_layers(suffix, tmp_path):
+    """The network as published, at a smaller size: fc1, fc2 and predictions."""
+    reference, x = (
+        parity.keras_vgg(),
+        parity.image(64) / 4,
+    )  # logits of order one behind sixteen layers
+    file = tmp_path / f"w{suffix}"
+    reference.save_weights(file) if suffix == ".weights.h5" else reference.save(file)
+    model = models.VGG(num_classes=parity.CLASSES, head="dense")
+    filled = load_pretrained(file, model, empty(model))
+    assert not filled.kept
+    agree(logits(model, filled.variables, x), parity.keras_logits(reference, "VGG", x))

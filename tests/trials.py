@@ -4,7 +4,7 @@ import dataclasses
 
 import flax.linen as nn
 import jax
-from tiny import make_config, make_dataset
+from tiny import make_class_config, make_config, make_dataset, make_labelled
 
 from brainjax.models.layers import Dropout, Norm
 from brainjax.sweep import product
@@ -51,3 +51,39 @@ def tiny_trials(overrides, **sections) -> list[Trial]:
     trials = make_trials(make_config(augment=AUGMENT, **sections), overrides)
     change = {"dataset": InMemory(), "model": Net(), "plain_model": Net()}
     return [dataclasses.replace(t, recipe=dataclasses.replace(t.recipe, **change)) for t in trials]
+
+
+class ClassNet(nn.Module):
+    """Three linear layers: enough for weights to overflow what they multiply."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        x = x.reshape(len(x), -1)
+        for i, width in enumerate((4, 4, 3)):
+            x = nn.Dense(width, name=f"layer{i}")(x)
+        return x
+
+
+class Still:
+    """An augmentation that leaves all as it is; compiles in a blink."""
+
+    def batch(self, keys: jax.Array, image: jax.Array, mask: jax.Array):
+        return image, mask
+
+
+class Labelled:
+    """A dataset of pictures that is there."""
+
+    def load(self):
+        return make_labelled(size=8)
+
+
+def class_trials(overrides, **train) -> list[Trial]:
+    """Trials of `ClassNet` on `make_labelled`, without augmentation."""
+    config = make_class_config(input={"size": 0}, train={"ema": 0.0, "mixup": 0.0, **train})
+    change = {"dataset": Labelled(), "augment": Still()}
+    change |= {"model": ClassNet(), "plain_model": ClassNet()}
+    return [
+        dataclasses.replace(t, recipe=dataclasses.replace(t.recipe, **change))
+        for t in make_trials(config, overrides)
+    ]

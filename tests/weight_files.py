@@ -65,17 +65,38 @@ def write_old_pth(path, tensors, *, rebuild=b"_rebuild_tensor_v2", view=b"N", fa
 
 
 def write_keras3(file, layers):
-    """The layout of Keras 3: layers by class and number."""
-    count = {}
-    with h5py.File(file, "w") as h5:
+    """The layout of Keras 3: layers by class and number; arrays that are layers themselves make a nested model."""
+
+    def write(group, layers):
+        count = {}
         for kind, _, arrays in layers:
             kind = class_name(kind)
             number = count[kind] = count.get(kind, -1) + 1
-            group = h5.create_group(
-                f"layers/{kind}_{number}/vars" if number else f"layers/{kind}/vars"
-            )
+            own = group.create_group(f"layers/{kind}_{number}" if number else f"layers/{kind}")
+            if is_model(arrays):
+                write(own, arrays)
+                continue
             for i, array in enumerate(arrays):
-                group[str(i)] = array
+                own[f"vars/{i}"] = array
+
+    with h5py.File(file, "w") as h5:
+        write(h5, layers)
+
+
+def is_model(arrays):
+    return bool(arrays) and isinstance(arrays[0], tuple)
+
+
+def keras_config(layers):
+    return {
+        "layers": [
+            {
+                "class_name": kind,
+                "config": {"name": name, **(keras_config(arrays) if is_model(arrays) else {})},
+            }
+            for kind, name, arrays in layers
+        ]
+    }
 
 
 def write_keras(path, layers):
@@ -83,9 +104,8 @@ def write_keras(path, layers):
     if path.suffix == ".keras":
         buffer = io.BytesIO()
         write_keras3(buffer, layers)
-        config = [{"class_name": kind, "config": {"name": name}} for kind, name, _ in layers]
         with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("config.json", json.dumps({"config": {"layers": config}}))
+            archive.writestr("config.json", json.dumps({"config": keras_config(layers)}))
             archive.writestr("model.weights.h5", buffer.getvalue())
     elif path.name.endswith(".weights.h5"):
         write_keras3(path, layers)
@@ -94,9 +114,10 @@ def write_keras(path, layers):
             group = h5.create_group("model_weights")
             group.attrs["layer_names"] = [name.encode() for _, name, _ in layers]
             for _, name, arrays in layers:
-                names = [f"{name}/w{i}" for i in range(len(arrays))]
+                inside = arrays if is_model(arrays) else [("", name, arrays)]
+                each = {f"{n}/w{i}": array for _, n, own in inside for i, array in enumerate(own)}
                 own = group.create_group(name)
-                own.attrs["weight_names"] = names
-                for weight, array in zip(names, arrays, strict=True):
+                own.attrs["weight_names"] = list(each)
+                for weight, array in each.items():
                     own[weight] = array
     return path

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from brainjax.types import ConfigError
+from brainjax.types import ConfigError, DataError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,6 +146,7 @@ class LabelledDataset:
         name: N paths relative to the dataset's folder, with forward slashes.
         part: N names of the part that an image was shipped in, such as 'Training'; '' where there are none.
         content: N hashes of the pixels as they are in the file.
+        duplicates: what makes a group, as of `duplicates.components`: 'near', 'exact', or 'none'.
     """
 
     info: DatasetInfo
@@ -156,6 +157,7 @@ class LabelledDataset:
     name: tuple[str, ...]
     part: tuple[str, ...]
     content: tuple[str, ...]
+    duplicates: str = "near"
 
     target = "label"
     task = "classification"
@@ -177,6 +179,28 @@ class LabelledDataset:
     def volume(self) -> np.ndarray:
         """[N] int32: every image is normalised by itself."""
         return np.arange(len(self), dtype=np.int32)
+
+    def with_classes(self, classes: Sequence[str]) -> "LabelledDataset":
+        """The same images, their labels numbered as a network numbers its classes; some of these may have no image.
+
+        Args:
+            classes: of the network, in its order; upper and lower case are alike.
+
+        Raises:
+            DataError: a class with images is none of the network's.
+        """
+        if tuple(classes) == self.info.classes:
+            return self
+        place = {name.casefold(): k for k, name in enumerate(classes)}
+        own = [place.get(name.casefold(), -1) for name in self.info.classes]
+        label = np.array(own, np.int32)[self.label]
+        if (label < 0).any():
+            raise DataError(
+                f"{self.info.name} has images of {', '.join(self.info.classes)}, and the model knows "
+                f"{', '.join(classes)}: give the folders of its classes these names"
+            )
+        info = dataclasses.replace(self.info, classes=tuple(classes))
+        return dataclasses.replace(self, info=info, label=label)
 
     def identity(self, rows: np.ndarray) -> list[str]:
         """Hashes, sorted, of the images that a network has seen when it was trained on `rows`."""

@@ -10,6 +10,7 @@ from brainjax.datasets.verify import Problem
 from brainjax.types import DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
+_ASIDE = (".", "__")  # how the names of folders begin that are not meant, such as __MACOSX
 _LITTER = ("thumbs.db", "desktop.ini")  # what file managers leave behind
 
 
@@ -141,8 +142,17 @@ def part_role(part: str) -> str:
     return next((role for role in ("train", "val", "test") if part.casefold().startswith(role)), "")
 
 
+def is_aside(path: pathlib.PurePath) -> bool:
+    """Whether a file is what archives and file managers leave behind, such as `._scan.jpg`, or in such a folder.
+
+    Args:
+        path: relative to the folder that was named.
+    """
+    return path.name.startswith(".") or any(p.startswith(_ASIDE) for p in path.parts[:-1])
+
+
 def _folders(folder: pathlib.Path) -> list[pathlib.Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(_ASIDE))
 
 
 def _holds_pictures(folder: pathlib.Path) -> bool:

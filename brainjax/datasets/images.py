@@ -244,6 +244,7 @@ def assemble(
         name=tuple(names[row] for row in order),
         part=tuple(pictures[row].part for row in order),
         content=tuple(content[row] for row in order),
+        duplicates=mode,
     )
 
 

@@ -6,6 +6,7 @@ Who is on a picture is not known, so the closest to a split by patient is one by
 """
 
 import dataclasses
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -18,6 +19,14 @@ from brainjax.types import ConfigError
 GROUP_PROTOCOL = (
     "grouped split, stratified by class: pictures that look alike on one side; patients are not known, so unlike "
     "slices of one head may be on both"
+)
+EXACT_PROTOCOL = (
+    "grouped split, stratified by class: identical pictures on one side; those that merely look alike were not looked for "
+    "(data.duplicates=exact), nor are patients known, so slices of one head may be on both"
+)
+UNGROUPED_PROTOCOL = (
+    "split of single pictures, stratified by class: copies and those that look alike were not looked for "
+    "(data.duplicates=none), nor are patients known, so slices of one head may be on both sides"
 )
 HEAD_PROTOCOL = "split by patient, one volume each, stratified by class"
 RANDOM_PROTOCOL = "random split of pictures: copies and slices of one head on both sides, LEAKS; the reference systems' protocol"
@@ -96,7 +105,7 @@ def stratified_k_fold(
             raise ConfigError(f"val={val} leaves nothing to train on; choose a smaller fraction")
         sides[members[home == fold]], sides[validated] = 2, 1
     name = f"stratified_k_fold(folds={folds}, fold={fold}, val={val}, seed={seed})"
-    protocol = _protocol(dataset).replace("grouped split", "grouped folds")
+    protocol = re.sub(r"\bsplit\b", "folds", _protocol(dataset), count=1)
     return _checked(dataset, _assemble(name, protocol, sides[dataset.group]))
 
 
@@ -124,8 +133,10 @@ def as_shipped(dataset: LabelledDataset, *, val: float = 0.0, seed: int = 0) -> 
     split, leaked = _shipped(dataset, f"as_shipped(val={val}, seed={seed})", val, seed)
     if not len(leaked):
         return split
-    of = f"{len(leaked)} of {len(split.test)} test pictures have a copy, or nearly one, in training"
-    return dataclasses.replace(split, protocol=f"as shipped: {of}, LEAKS", leaks=True)
+    copy = "a copy, or nearly one," if dataset.duplicates == "near" else "a copy"
+    of = f"{len(leaked)} of {len(split.test)} test pictures have {copy} in training"
+    protocol = f"as shipped: {of}, LEAKS{_unsought(dataset)}"
+    return dataclasses.replace(split, protocol=protocol, leaks=True)
 
 
 def as_shipped_clean(dataset: LabelledDataset, *, val: float = 0.0, seed: int = 0) -> Split:
@@ -136,7 +147,8 @@ def as_shipped_clean(dataset: LabelledDataset, *, val: float = 0.0, seed: int = 
     # Where all test pictures of a class are copies, what is left says nothing about that class.
     lost = np.setdiff1d(dataset.label[split.test], dataset.label[test])
     gone = "".join(f"; none of {dataset.info.classes[k]} is left" for k in lost)
-    clean = dataclasses.replace(split, protocol=f"as shipped, {of}{gone}", test=test)
+    protocol = f"as shipped, {of}{gone}{_unsought(dataset)}"
+    clean = dataclasses.replace(split, protocol=protocol, test=test)
     return _checked(dataset, clean)
 
 
@@ -196,13 +208,24 @@ def _shipped(
             of_class = members[np.isin(members, dataset.group[sides == 0])]
             _, validated = _take(dataset, members[np.isin(members, open_groups)], val, of=of_class)
             sides[np.isin(dataset.group, validated) & (sides == 0)] = 1
-    split = _assemble(name, "as shipped: no test picture has a copy in training", sides)
+    protocol = f"as shipped: no test picture has a copy in training{_unsought(dataset)}"
+    split = _assemble(name, protocol, sides)
     return split, straddling(dataset, split)
 
 
 def _protocol(dataset: LabelledDataset) -> str:
     """Whose groups they are: of volumes they are patients, of pictures nobody knows."""
-    return HEAD_PROTOCOL if dataset.rank == 3 else GROUP_PROTOCOL
+    if dataset.rank == 3:
+        return HEAD_PROTOCOL
+    others = {"exact": EXACT_PROTOCOL, "none": UNGROUPED_PROTOCOL}
+    return others.get(dataset.duplicates, GROUP_PROTOCOL)
+
+
+def _unsought(dataset: LabelledDataset) -> str:
+    """What is to be added where near copies may be on two sides."""
+    if dataset.duplicates == "near":
+        return ""
+    return f"; near copies were not looked for (data.duplicates={dataset.duplicates})"
 
 
 def _by_class(dataset: LabelledDataset, seed: int) -> list[np.ndarray]:

@@ -1,6 +1,6 @@
 """Train, validation and test rows: by patient, k-fold by patient, and the leaky split by slice.
 
-Pictures with labels, whose patients are not known, are split by `label_splits`.
+Pictures with labels, whose patients are not known, are split by `label_splits`, whose functions are found here too.
 
 Patients are ranked by a hash of the seed and their name. A split therefore depends on nothing but
 those: not on the order of files, the machine, or a random generator's version.
@@ -8,8 +8,9 @@ those: not on the order of files, the machine, or a random generator's version.
 
 import dataclasses
 import hashlib
+import importlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -23,6 +24,12 @@ SLICE_PROTOCOL = (
     "slice split: slices of one patient on both sides, LEAKS; the reference systems' protocol"
 )
 PARTS = ("train", "val", "test")
+
+# Of `label_splits`, which builds on this file: imported on first use.
+_OF_LABELS = (
+    *("stratified", "stratified_k_fold", "stratified_k_folds"),
+    *("as_shipped", "as_shipped_clean", "random_images"),
+)
 
 Grouped = ArrayDataset | Sequence[str] | np.ndarray
 
@@ -66,6 +73,12 @@ class Split:
         if not len(rows):
             raise ConfigError(f"{self.name} leaves {part} empty; give it a size above 0")
         return rows
+
+
+def __getattr__(name: str) -> Callable:
+    if name in _OF_LABELS:
+        return getattr(importlib.import_module("brainjax.datasets.label_splits"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def fingerprint(dataset: Dataset, split: Split) -> str:

@@ -1,5 +1,6 @@
 """Makes a classifier's probabilities mean what they say, by one number fitted on validation images."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,14 @@ from brainjax.metrics.calibration import fit_temperature
 _LEAST = 1e-12  # of a probability: float32 softmax gives exact zeros
 
 
-def calibrated(predictor: Predictor, variables: Any, source: Source, rows: np.ndarray) -> Predictor:
+def calibrated(
+    predictor: Predictor,
+    variables: Any,
+    source: Source,
+    rows: np.ndarray,
+    *,
+    check: Callable[[], None] | None = None,
+) -> Predictor:
     """The same predictor with the temperature under which `rows` are likeliest.
 
     Guo et al. 2017 (arXiv:1706.04599), section 4.2. The classes keep their order, so no accuracy changes.
@@ -21,8 +29,13 @@ def calibrated(predictor: Predictor, variables: Any, source: Source, rows: np.nd
         variables: the network's.
         source: images with labels.
         rows: [n] of images that neither trained the network nor will test it.
+        check: called after every batch; what it raises ends the fit.
+
+    Raises:
+        NotFinite: the network has diverged.
     """
     plain = predictor.with_options(temperature=1.0)
-    log_p = np.log(np.maximum(plain.probabilities(variables, source, rows), _LEAST))
+    found = plain.probabilities(variables, source, rows, check=check)
+    log_p = np.log(np.maximum(found, _LEAST))
     temperature = fit_temperature(log_p, source.dataset.label[rows])
     return predictor.with_options(temperature=round(float(temperature), 4))

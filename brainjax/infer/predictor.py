@@ -109,7 +109,7 @@ class Predictor:
     def __init__(self, model: nn.Module, input: Input, options: Inference):
         """Compiles nothing yet; see the class for the arguments."""
         self.model, self.input, self.options = model, input, options
-        self._compiled = jax.jit(self.on_batch)
+        self._compiled = jax.jit(self._run)
 
     def with_options(self, **changes: Any) -> "Predictor":
         """The same network with other inference options.
@@ -117,19 +117,26 @@ class Predictor:
         Raises:
             ConfigError: an option out of range.
         """
-        return Predictor(self.model, self.input, dataclasses.replace(self.options, **changes))
+        made = Predictor(self.model, self.input, dataclasses.replace(self.options, **changes))
+        if changes.keys() == {"temperature"}:
+            made._compiled = self._compiled  # which takes it as an argument
+        return made
 
     def on_batch(self, variables: Any, raw: dict[str, jax.Array]) -> jax.Array:
         """One raw batch (see `Source`), for use within a compiled program: [B *spatial K], or [B K] of classes."""
+        return self._run(variables, raw, self._temperatures(variables))
+
+    def _temperatures(self, variables: Any) -> np.ndarray:
+        """[M] float32, one for each member of the ensemble that `variables` may be."""
+        members = len(variables) if isinstance(variables, tuple) else 1
+        return np.broadcast_to(np.asarray(self.options.temperature, np.float32), members)
+
+    def _run(self, variables: Any, raw: dict[str, jax.Array], temperatures: Any) -> jax.Array:
         members = variables if isinstance(variables, tuple) else (variables,)
-        temperatures = np.broadcast_to(self.options.temperature, len(members))
-        each = [
-            self._of_one(member, raw, float(temperature))
-            for member, temperature in zip(members, temperatures, strict=True)
-        ]
+        each = [self._of_one(member, raw, temperatures[i]) for i, member in enumerate(members)]
         return sum(each) / len(each)
 
-    def _of_one(self, variables: Any, raw: dict[str, jax.Array], temperature: float) -> jax.Array:
+    def _of_one(self, variables: Any, raw: dict[str, jax.Array], temperature: Any) -> jax.Array:
         native = raw["image"].shape[1:-1]
         image = prepare(raw, self.input.size)["image"]
 
@@ -199,10 +206,14 @@ class Predictor:
             part = rows[first : first + size]
             padded = np.full(size, -1, np.int64)
             padded[: len(part)] = part
-            found = np.asarray(self._compiled(variables, self._raw(source, padded)))
+            found = np.asarray(self._on_device(variables, self._raw(source, padded)))
             if check is not None:
                 check()
             yield part, found[: len(part)]
+
+    def _on_device(self, variables: Any, raw: dict[str, Any]) -> jax.Array:
+        """What `on_batch` gives, by the compiled program."""
+        return self._compiled(variables, raw, self._temperatures(variables))
 
     @staticmethod
     def _raw(source: Source, rows: np.ndarray) -> dict[str, Any]:
@@ -224,7 +235,7 @@ class Predictor:
         size = self.options.batch_size
         whole = {k: np.repeat(v, size, axis=0) for k, v in raw.items() if k != "image"}
         return sliding_window(
-            lambda patches: self._compiled(variables, {**whole, "image": patches}),
+            lambda patches: self._on_device(variables, {**whole, "image": patches}),
             raw["image"][0],
             self._patch(raw["image"].shape[1:-1]),
             overlap=self.options.overlap,

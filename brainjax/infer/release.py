@@ -118,7 +118,7 @@ def load(directory: str | pathlib.Path) -> Release:
         variables = flax.traverse_util.unflatten_dict(flat, sep="/")
         variables = jax.tree.map(lambda x: x.astype(jnp.float32), variables)
         return Release(stored["config"], stored["facts"], variables)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (*(OSError, ValueError, KeyError, TypeError, AttributeError), SafetensorError) as error:
         raise CheckpointError(
             f"{directory} cannot be read as a released model "
             f"({type(error).__name__}: {error}); fetch it again"

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from brainjax.types import DataError, check_shape
+from brainjax.types import NotFinite, check_shape
 
 BINS = 15
 TEMPERATURES = (0.05, 20.0)  # where `fit_temperature` looks
@@ -21,7 +21,7 @@ def checked(probabilities: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities [N K] as float64 and labels [N] as int64, found fit to be scored.
 
     Raises:
-        DataError: probabilities that are not finite.
+        NotFinite: probabilities that are not finite.
         ValueError: rows that are no probabilities of K >= 2 classes, or labels that are not their indices.
     """
     p, y = np.asarray(probabilities, np.float64), np.asarray(labels)
@@ -31,7 +31,7 @@ def checked(probabilities: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError("probabilities of one class: give those of both, [N 2], as 1 - p and p")
     if not np.isfinite(p).all():
         bad = int((~np.isfinite(p).all(1)).sum())
-        raise DataError(
+        raise NotFinite(
             f"{bad} of {len(p)} predictions are not finite: the network has diverged; lower the learning rate"
         )
     if (p < 0).any() or (abs(p.sum(1) - 1) > 1e-3).any():
@@ -56,7 +56,7 @@ def reliability(probabilities: Any, labels: Any, bins: int = BINS) -> dict[str, 
         numbers, ready for JSON: None where there is nothing to average.
 
     Raises:
-        DataError, ValueError: as `checked`; or no bins.
+        NotFinite, ValueError: as `checked`; or no bins.
     """
     if bins < 1:
         raise ValueError(f"bins must be 1 or more, got {bins}")
@@ -106,7 +106,7 @@ def fit_temperature(logits: Any, labels: Any) -> float:
         without images, or where all classes have the same logit.
 
     Raises:
-        DataError, ValueError: as `checked`, of the logits.
+        NotFinite, ValueError: as `checked`, of the logits.
     """
     z = np.asarray(logits, np.float64)
     _, y = checked(softmax(np.where(np.isfinite(z), z, np.nan)), labels)

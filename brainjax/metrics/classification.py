@@ -135,7 +135,7 @@ def summarize(probabilities: Any, labels: Any, classes: Sequence[str]) -> dict[s
         Plain Python numbers, ready for JSON; a mean over nothing is None.
 
     Raises:
-        DataError: probabilities that are not finite.
+        NotFinite: probabilities that are not finite.
         ValueError: rows that are no probabilities of these classes, or labels that are not their indices.
     """
     p, y = checked(probabilities, labels)

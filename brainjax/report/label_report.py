@@ -1,6 +1,7 @@
 """What scoring a classifier leaves in a directory: a table of predictions, and pictures."""
 
 import dataclasses
+import logging
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -40,6 +41,8 @@ class Answers:
 def scores(workdir: pathlib.Path, answers: Answers, *, warning: str = "") -> np.ndarray:
     """`predictions.csv`, `confusion.png`, `reliability.png`, `roc.png`, `samples.png` and `gradcam.png`.
 
+    Of images that are all of one class there is no ROC; that is logged.
+
     Args:
         workdir: where they go.
         answers: to images whose classes are known.
@@ -59,7 +62,10 @@ def scores(workdir: pathlib.Path, answers: Answers, *, warning: str = "") -> np.
         _curves(probabilities, labels, answers.predictor.options.temperature),
         warning=warning,
     )
-    figures.roc(workdir / "roc.png", _rocs(probabilities, labels, classes), warning=warning)
+    if curves := _rocs(probabilities, labels, classes):
+        figures.roc(workdir / "roc.png", curves, warning=warning)
+    else:
+        logging.getLogger(__name__).warning("no roc.png: it needs images of at least two classes")
     _explain(workdir, answers, warning)
     return figures.predictions(
         workdir / "samples.png",

@@ -19,6 +19,8 @@ from brainjax.sweep import varied
 from brainjax.types import ConfigError, DataError
 
 _RANKED = 10  # rows of the ranking
+# Words in the names of metrics of which less is better, such as 'hd95_WT_volume_mean'.
+_LOWER = {"nll", "ece", "brier", "hd95", "fp", "fn"}
 _FACTS = ("status", "best_loss", "last_loss", "steps", "skipped_steps", "parameters", "seconds")
 
 
@@ -29,12 +31,17 @@ class Results:
     Attributes:
         trials: what each `result.json` holds.
         missing: ids of trials without a result.
-        metric: the main one, of which more is better.
+        metric: the main one.
     """
 
     trials: Sequence[Mapping[str, Any]]
     missing: Sequence[str]
     metric: str
+
+    @property
+    def lower(self) -> bool:
+        """Whether less of the main metric is better: of errors and of distances."""
+        return not _LOWER.isdisjoint(self.metric.split("_"))
 
     @property
     def fields(self) -> list[str]:
@@ -163,7 +170,8 @@ def summary(results: Results) -> list[dict[str, Any]]:
                 "seconds": float(np.mean([t["seconds"] for t in trials])),
             }
         )
-    return sorted(rows, key=lambda row: math.inf if row["mean"] is None else -row["mean"])
+    sign = 1 if results.lower else -1
+    return sorted(rows, key=lambda row: math.inf if row["mean"] is None else sign * row["mean"])
 
 
 def markdown(results: Results, name: str = "") -> str:
@@ -184,7 +192,7 @@ def markdown(results: Results, name: str = "") -> str:
     scores |= {"leaks": "leaks"} if any(row["leaks"] for row in rows) else {}
     parts = [
         f"# {name or 'Sweep'}: {', '.join(words)}",
-        f"{metric}: means {over}. Scored on: {'; '.join(protocols)}.",
+        f"{metric}{', less is better' * results.lower}: means {over}. Scored on: {'; '.join(protocols)}.",
     ]
     if any(tables.leaks(t) for t in results.trials):
         parts.append(
@@ -214,6 +222,7 @@ def label(field: str) -> str:
 def _marginal(results: Results, field: str) -> str:
     """One treatment's values, each over all trials that have it."""
     rows = []
+    best, worst = (min, max) if results.lower else (max, min)
     for (value,), trials in results.by([field]).items():
         scores = results.values(trials)
         rows.append(
@@ -222,8 +231,8 @@ def _marginal(results: Results, field: str) -> str:
                 "trials": len(trials),
                 "mean": float(np.mean(scores)) if scores else None,
                 "median": float(np.median(scores)) if scores else None,
-                "best": max(scores, default=None),
-                "worst": min(scores, default=None),
+                "best": best(scores, default=None),
+                "worst": worst(scores, default=None),
             }
         )
     return tables.table(rows, list(rows[0]))

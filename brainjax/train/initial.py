@@ -25,6 +25,7 @@ def start_from(
     state: TrainState,
     dataset: Dataset,
     split: Split,
+    normalize: str,
 ) -> tuple[TrainState, list[str]]:
     """The state of a run that goes on from the averaged weights of another run, of a release, or from published ones.
 
@@ -38,6 +39,7 @@ def start_from(
         dataset: this run's slices.
         split: and who of them trains. Unless it leaks anyway, none of those who validate or test may have trained
             the weights: their scores would say nothing.
+        normalize: of this run's images; what published weights were trained with is told where it differs.
 
     Returns:
         The state, and the patients that trained the weights.
@@ -50,6 +52,13 @@ def start_from(
         filled = load_pretrained(directory, network, state.variables)
         for layer, reason in filled.kept.items():
             logging.getLogger(__name__).warning("%s keeps random weights: %s", layer, reason)
+        # The published numbers are for images in 0 to 255: what else there is has a scale of its own.
+        if dataset.image.dtype == np.uint8 and normalize != filled.normalize:
+            logging.getLogger(__name__).warning(
+                "--config.train.init=%s: such networks were published with input.normalize=%s, and here it is %s; set "
+                "--config.input.normalize=%s",
+                *(directory, filled.normalize, normalize, filled.normalize),
+            )
         return _begin(state, filled.variables), []
     stored = open_stored(directory)
     seen = set(stored.facts["trained_on"])

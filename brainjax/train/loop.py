@@ -117,7 +117,7 @@ class Trainer:
             self.record = Record(**record)
         elif options.init:
             self.state, seen = start_from(
-                options.init, recipe.plain_model, self.state, dataset, split
+                options.init, recipe.plain_model, self.state, dataset, split, recipe.input.normalize
             )
             self.record.inherited = seen
         self.state = parallel.on_every_device(self.state, options.space)

@@ -52,7 +52,7 @@ class Record:
         data: of each trial, the fingerprint of its rows and who trains, validates and tests.
         inherited: of each trial, who trained the weights that it began with.
         logged: [step, loss of each trial], at the steps that a run logs; None for what is not finite.
-        diverged: index of a trial -> the step at which it was given up.
+        diverged: index of a trial -> the step at which it was given up, or the last one where it ended amid bad ones.
         seconds: time spent in training, over all restarts.
     """
 
@@ -94,7 +94,12 @@ class Program:
         if not trial.recipe.train.init:
             return state, []
         return start_from(
-            trial.recipe.train.init, self.recipe.plain_model, state, self.dataset, split
+            trial.recipe.train.init,
+            self.recipe.plain_model,
+            state,
+            self.dataset,
+            split,
+            self.recipe.input.normalize,
         )
 
     def order(self, trial: Trial, split: Split) -> Order:
@@ -237,6 +242,9 @@ class Pack:
                 if self.given_up:
                     break
         record.seconds += time.perf_counter() - clock
+        # Too few bad steps to be given up, but nothing shows that it would have recovered.
+        for i in np.flatnonzero(np.asarray(self.states.streak)[: len(self.trials)]):
+            record.diverged.setdefault(str(i), self.step)
         self.checkpoints.wait()
 
     def save(self) -> None:

@@ -21,6 +21,7 @@ from brainjax.data.source import Source
 from brainjax.datasets import splits
 from brainjax.datasets.base import Dataset
 from brainjax.infer import release
+from brainjax.infer.calibrate import calibrated
 from brainjax.infer.evaluate import evaluate
 from brainjax.lookup import nearest
 from brainjax.sweep import shard
@@ -28,7 +29,7 @@ from brainjax.train.pack import Pack, Program
 from brainjax.train.signals import Interrupted, StopRequest
 from brainjax.train.state import count_parameters
 from brainjax.train.trial import Trial, finite, groups, raise_all, write_json
-from brainjax.types import BrainjaxError, ConfigError
+from brainjax.types import BrainjaxError, ConfigError, NotFinite
 
 MODES = ("auto", "packed", "devices", "sequential")
 
@@ -111,6 +112,32 @@ def _error(check: Callable[[Trial], Any], trial: Trial) -> BrainjaxError | None:
     except BrainjaxError as error:
         return error
     return None
+
+
+def _scores(
+    program: Program, variables: Any, split: splits.Split, check: Callable[[], None]
+) -> tuple[dict[str, Any], float]:
+    """(metrics, temperature) as those of a single run, which fits a classifier's temperature on the validation rows.
+
+    Raises:
+        NotFinite: some prediction is not.
+    """
+    predictor, source = program.predictor, program.source
+    if program.dataset.target == "label" and len(split.val):
+        predictor = calibrated(predictor, variables, source, split.val, check=check)
+    metrics = {}
+    if split.judged != "none":
+        found = evaluate(predictor, variables, source, split.rows(split.judged), check=check)
+        metrics = {key: finite(value) for key, value in found.metrics.items()}
+    return metrics, predictor.options.temperature
+
+
+def _begun(path: pathlib.Path) -> dict[str, Any]:
+    """A `pack.json`; one of no trials where another shard, done with them, has just removed it."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return {"trials": []}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,7 +240,8 @@ class Runner:
                 pack.train(stop, bar.update)
                 self._finish(pack, stop, bar)
                 pack.close()
-            shutil.rmtree(plan.directory)
+            # Of several shards in one workdir, another may be tidying up already.
+            shutil.rmtree(plan.directory, ignore_errors=True)
 
     def plans(self, group: list[Trial], left: set[str], key: str) -> list[Plan]:
         """The packs in which the trials of `group` that are `left` are trained: those begun before, then new ones.
@@ -226,12 +254,13 @@ class Runner:
         by_id = {t.id: t for t in group}
         packs = []
         for path in sorted(self.workdir.glob("packs/*/pack.json")):
-            begun = json.loads(path.read_text())
-            if not any(path.parent.glob("checkpoints/[0-9]*")) or set(begun["trials"]) - set(by_id):
+            begun = _begun(path)
+            if not left & set(begun["trials"]) or set(begun["trials"]) - set(by_id):
+                continue  # of another shard, which may be training it right now, or of another group
+            if not any(path.parent.glob("checkpoints/[0-9]*")):
                 continue
             plan = self._plan([by_id[x] for x in begun["trials"]], begun["width"], key)
-            # Of another shard, it may be training right now.
-            if plan.directory == path.parent and left & set(begun["trials"]):
+            if plan.directory == path.parent:
                 packs.append(plan)
         taken = {t.id for plan in packs for t in plan.trials}
         rest = [t for t in group if t.id in left - taken]
@@ -255,8 +284,8 @@ class Runner:
     def _tidy(self, by_id: dict[str, Trial]) -> None:
         """Removes the leftovers of packs all of whose trials have their result from elsewhere."""
         for path in self.workdir.glob("packs/*/pack.json"):
-            ids = json.loads(path.read_text())["trials"]
-            if all(x in by_id and by_id[x].result(self.workdir) is not None for x in ids):
+            ids = _begun(path)["trials"]
+            if ids and all(x in by_id and by_id[x].result(self.workdir) is not None for x in ids):
                 shutil.rmtree(path.parent, ignore_errors=True)
 
     def _finish(self, pack: Pack, stop: StopRequest, bar: tqdm) -> None:
@@ -280,14 +309,14 @@ class Runner:
     def _result(self, pack: Pack, i: int, check: Callable[[], None]) -> None:
         trial, split, begun = pack.trials[i], pack.splits[i], time.perf_counter()
         diverged = pack.record.diverged.get(str(i))
-        variables = pack.variables(i)
-        # As for a single run: without test rows it is scored on the validation rows, without those not at all.
-        part = "test" if len(split.test) else "val" if len(split.val) else "none"
+        variables, config = pack.variables(i), dict(trial.config)
         metrics: dict[str, Any] = {}
-        if part != "none" and diverged is None:
-            program, rows = pack.program, split.rows(part)
-            found = evaluate(program.predictor, variables, program.source, rows, check=check)
-            metrics = {key: finite(value) for key, value in found.metrics.items()}
+        if diverged is None:
+            try:
+                metrics, temperature = _scores(pack.program, variables, split, check)
+                config["infer"] = {**config["infer"], "temperature": temperature}
+            except NotFinite:
+                diverged = pack.step
         losses = [loss for _, loss in pack.losses(i) if loss is not None]
         parameters = count_parameters(variables)
         folder, dataset = trial.folder(self.workdir), pack.program.dataset
@@ -300,7 +329,7 @@ class Runner:
                 "trained_on": sorted({*dataset.identity(split.train), *pack.record.inherited[i]}),
                 "metrics": metrics,
             }
-            release.save(folder / "model", release.Release(dict(trial.config), facts, variables))
+            release.save(folder / "model", release.Release(config, facts, variables))
         write_json(folder / "config.json", trial.config)
         spent = pack.record.seconds / len(pack.trials) + time.perf_counter() - begun
         write_json(
@@ -310,7 +339,7 @@ class Runner:
                 "overrides": dict(trial.overrides),
                 "status": "finished" if diverged is None else "diverged",
                 "dataset": dataset.info.name,
-                "split": part,
+                "split": split.judged,
                 "protocol": split.protocol,
                 "monitor": trial.recipe.train.monitor,
                 "metrics": metrics,

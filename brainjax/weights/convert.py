@@ -9,17 +9,19 @@ import numpy as np
 
 from brainjax.types import CheckpointError
 from brainjax.weights.keras_file import KerasWeights
-from brainjax.weights.names import Layer
+from brainjax.weights.keras_names import Shapes, locate
+from brainjax.weights.names import Layer, in_head
 
 Arrays = dict[str, np.ndarray]
 
 
 def from_torch(table: list[Layer], tensors: Arrays, path: pathlib.Path) -> dict[str, Arrays]:
-    """Arrays by layer's path, their keys the full names of variables.
+    """Arrays by layer's path, their keys the full names of variables; without a head that is not there.
 
     Raises:
         CheckpointError: a layer is not there or has other arrays, or a stage there goes on.
     """
+    named = {name.rpartition(".")[0] for name in tensors}
 
     def one(layer: Layer) -> Arrays:
         if layer.kind == "norm":
@@ -36,27 +38,24 @@ def from_torch(table: list[Layer], tensors: Arrays, path: pathlib.Path) -> dict[
             weight = weight.T
         return _weighted(layer, weight, bias)
 
-    found = {layer.path: _converted(one, layer, path) for layer in table}
-    used = {layer.torch for layer in table}
-    _check_end(used, (name.rpartition(".")[0] for name in tensors), r"[^.]+", path)
+    there = [layer for layer in table if layer.torch in named or not in_head(layer)]
+    found = {layer.path: _converted(one, layer, path) for layer in there}
+    _check_end({layer.torch for layer in there}, named, r"[^.]+", path)
     return found
 
 
-def from_keras(table: list[Layer], weights: KerasWeights, path: pathlib.Path) -> dict[str, Arrays]:
-    """Arrays by layer's path, their keys the full names of variables.
+def from_keras(
+    table: list[Layer], weights: KerasWeights, shapes: Shapes, path: pathlib.Path
+) -> tuple[dict[str, Arrays], dict[str, str]]:
+    """(arrays by layer's path, their keys the full names of variables; reasons of layers that keep their own).
 
     Raises:
         CheckpointError: a layer is not there or has other arrays, or a stage there goes on.
     """
-    numbers: dict[str, int] = {}
-
-    def numbered(kind: str) -> str:
-        number = numbers[kind] = numbers.get(kind, -1) + 1
-        return f"{kind}_{number}" if number else kind
+    where = locate(table, weights, shapes, path)
 
     def one(layer: Layer) -> Arrays:
-        name = numbered(layer.keras_class) if weights.numbered else layer.keras
-        arrays = weights.layers[name]
+        arrays = weights.layers[where.names[layer.path]]
         if layer.kind == "norm":
             return _norm(layer, *arrays)
         kernel, *bias = arrays
@@ -64,18 +63,25 @@ def from_keras(table: list[Layer], weights: KerasWeights, path: pathlib.Path) ->
             kernel = np.swapaxes(kernel, -1, -2)  # [*k C 1] -> [*k 1 C]
         return _weighted(layer, kernel, bias[0] if bias else None)
 
-    found = {layer.path: _converted(one, layer, path) for layer in table}
+    there = [layer for layer in table if layer.path in where.names]
+    found = {layer.path: _converted(one, layer, path) for layer in there}
+    body = [layer for layer in there if not in_head(layer)]
     if not weights.numbered:
         # 'conv4_block6_2_bn' is of stage 'conv4', 'block2a_expand_conv' of 'block2'.
-        _check_end({layer.keras for layer in table}, weights.layers, r"[A-Za-z]+\d*", path)
-    elif following := weights.layers.get(numbered("conv2d")):
+        inside = [
+            n.removeprefix(where.prefix) for n in weights.layers if n.startswith(where.prefix)
+        ]
+        _check_end({layer.keras for layer in body}, inside, r"[A-Za-z]+\d*", path)
+        return found, where.kept
+    convs = sum(layer.keras_class == "conv2d" for layer in body)
+    if following := weights.layers.get(f"{where.prefix}conv2d_{convs}"):
         # Numbers tell no stages, but the next one has other widths.
-        *_, last = (layer.path.rpartition("/")[0] for layer in table if layer.kind == "conv")
+        *_, last = (layer.path.rpartition("/")[0] for layer in body if layer.kind == "conv")
         block = [arrays for layer, arrays in found.items() if layer.startswith(f"{last}/")]
         widths = {a.shape[-1:] for arrays in block for n, a in arrays.items() if "kernel" in n}
         if following[0].shape[-1:] in widths:
             raise CheckpointError(f"{path} is of another network: its last stage goes on")
-    return found
+    return found, where.kept
 
 
 def _converted(one: Callable[[Layer], Arrays], layer: Layer, path: pathlib.Path) -> Arrays:

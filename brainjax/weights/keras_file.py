@@ -2,7 +2,8 @@
 
 Three layouts are met. Older `.h5` files name their layers. Keras 3's `.weights.h5` names them by class and
 number, `conv2d`, `conv2d_1`, ..., in the order of the model's layers. A `.keras` file is a zip of such a
-file and of a `config.json`, which is read for the layers' own names; no code in it is run.
+file and of a `config.json`, which is read for the layers' own names; no code in it is run. A layer of a model that is
+itself a layer of another has both names, joined by '/'.
 """
 
 import dataclasses
@@ -95,11 +96,14 @@ def _read_h5(file: Any, path: pathlib.Path) -> KerasWeights:
         if "layers" in h5 and "layer_names" not in h5.attrs:
             return KerasWeights(_numbered(h5["layers"], read), numbered=True)
         group = h5.get("model_weights", h5)
-        layers = {}
+        layers: dict[str, list[np.ndarray]] = {}
         for name in _texts(group.attrs["layer_names"]):
-            arrays = [read(group[name][w]) for w in _texts(group[name].attrs["weight_names"])]
-            if arrays:
-                layers[name] = arrays
+            texts = _texts(group[name].attrs["weight_names"])
+            # 'Conv1/kernel' or 'model/Conv1/kernel', by way of older Keras 'Conv1/kernel:0'
+            parts = [text.rpartition("/")[0].rpartition("/")[2] for text in texts]
+            for part, text in zip(parts, texts, strict=True):
+                own = f"{name}/{part}" if len(set(parts)) > 1 else name
+                layers.setdefault(own, []).append(read(group[name][text]))
         return KerasWeights(layers, numbered=False)
 
 
@@ -119,16 +123,22 @@ def _numbered(group: h5py.Group, read: _Reader) -> dict[str, list[np.ndarray]]:
 def _with_own_names(
     layers: dict[str, list[np.ndarray]], config: dict[str, Any]
 ) -> dict[str, list[np.ndarray]]:
-    """Replaces class and number by the names in the model's config; what is nested keeps its path."""
-    count: dict[str, int] = {}
-    named = dict(layers)
-    for layer in config["config"]["layers"]:
-        kind = class_name(layer["class_name"])
-        number = count[kind] = count.get(kind, -1) + 1
-        arrays = named.pop(f"{kind}_{number}" if number else kind, None)
-        if arrays is not None:
-            named[layer["config"]["name"]] = arrays
-    return named
+    """Replaces class and number by the names in the model's config, also of the models that are layers in it."""
+    left, named = dict(layers), {}
+
+    def name(config: dict[str, Any], there: str, here: str) -> None:
+        count: dict[str, int] = {}
+        for layer in config["layers"]:
+            kind, own = class_name(layer["class_name"]), here + layer["config"]["name"]
+            number = count[kind] = count.get(kind, -1) + 1
+            file = f"{there}{kind}_{number}" if number else there + kind
+            if file in left:
+                named[own] = left.pop(file)
+            elif "layers" in layer["config"]:
+                name(layer["config"], f"{file}/", f"{own}/")
+
+    name(config["config"], "", "")
+    return {**left, **named}
 
 
 def _texts(values: Any) -> list[str]:

@@ -1,7 +1,7 @@
 """Where each layer of a network here is found in the weights of torchvision and Keras.
 
 One line a layer: its path here, its kind, its name there. The kinds say which arrays a layer has and how
-their axes are ordered on either side (`brainjax.weights.layers`).
+their axes are ordered on either side (`brainjax.weights.convert`).
 """
 
 import dataclasses
@@ -142,6 +142,11 @@ def _efficientnet(model: EfficientNet) -> Iterator[Layer]:
     yield _layer("last_norm", "norm", "features.8.1", "top_bn")
     if model.head == "linear":
         yield _layer("head/out", "dense", "classifier.1", "predictions")
+
+
+def in_head(layer: Layer) -> bool:
+    """Whether a layer belongs to the classifier's head, which a file of a backbone alone lacks."""
+    return layer.path.startswith("head/")
 
 
 @functools.singledispatch

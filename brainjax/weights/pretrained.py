@@ -11,8 +11,9 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from brainjax.models import VGG, EfficientNet, MobileNetV2
 from brainjax.types import CheckpointError
-from brainjax.weights.archive import reason
+from brainjax.weights.archive import MALFORMED, reason
 from brainjax.weights.convert import from_keras, from_torch
 from brainjax.weights.keras_file import read_keras
 from brainjax.weights.names import layers
@@ -21,6 +22,9 @@ from brainjax.weights.torch_file import read_torch
 from brainjax.weights.vit import from_vit
 
 _TORCH, _KERAS = (".pth", ".pt", ".safetensors"), (".h5", ".keras")
+# How images were normalised (see `brainjax.preprocess.normalize`) for Keras's networks: ResNet's stands for its encoders.
+# For torchvision's it is 'imagenet', for Google's transformers 'symmetric', whatever the network.
+_KERAS_INPUT = {VGG: "caffe", MobileNetV2: "symmetric", EfficientNet: "imagenet"}
 _LAST = ("head", "head/out")  # layers whose width is the number of classes
 # Variables that belong to a layer; others, as position embeddings, stand for themselves.
 _PARTS = ("kernel", "bias", "scale", "mean", "var")
@@ -34,16 +38,20 @@ class Filled:
     Attributes:
         variables: the network's, with the published weights where they fit.
         kept: paths of layers that keep their own weights, with the reason.
+        normalize: how images were normalised for the published weights, a name as of `--config.input.normalize`.
     """
 
     variables: Any
     kept: dict[str, str]
+    normalize: str
 
 
 def load_pretrained(path: str | pathlib.Path, model: nn.Module, variables: Any) -> Filled:
     """Fills `variables` of `model` from a file of weights.
 
-    The last layer keeps its own weights where the number of classes differs. The first convolution is adapted to the
+    The last layer keeps its own weights where the number of classes differs, a whole head where the file has none
+    (Keras's `include_top=False`) or another. Keras's dense layers on top may have any name, and the network may be one
+    layer of a larger model. The first convolution is adapted to the
     channels of the input: what it would answer to a grey image in all three colours is spread over the channels at
     hand, so that one channel works as a grey image does (up to one factor per feature in a hybrid's stem, which
     standardises its kernels). Position embeddings are interpolated to the grid at hand.
@@ -92,7 +100,7 @@ def load_pretrained(path: str | pathlib.Path, model: nn.Module, variables: Any) 
             )
         if name not in written:
             kept.setdefault(layer if part in _PARTS else own, "not in these weights")
-    return Filled(flax.traverse_util.unflatten_dict(flat, sep="/"), kept)
+    return Filled(flax.traverse_util.unflatten_dict(flat, sep="/"), kept, _input(path, model))
 
 
 def _read(
@@ -103,13 +111,20 @@ def _read(
         return from_vit(model, read_npz(path), shapes, path)
     table = list(layers(model))
     if path.suffix in _KERAS:
-        return from_keras(table, read_keras(path), path), {}
+        return from_keras(table, read_keras(path), shapes, path)
     if path.suffix == ".safetensors":
         return from_torch(table, _read_safetensors(path), path), {}
     if path.suffix in _TORCH:
         return from_torch(table, read_torch(path), path), {}
     known = ", ".join((*_TORCH, *_KERAS, ".npz"))
     raise CheckpointError(f"{path}: weights are read from {known} files")
+
+
+def _input(path: pathlib.Path, model: nn.Module) -> str:
+    """What the authors of such files and networks made of an image."""
+    if path.suffix in _KERAS:
+        return _KERAS_INPUT.get(type(model), "caffe")
+    return "symmetric" if path.suffix == ".npz" else "imagenet"
 
 
 def _classes_differ(there: tuple[int, ...], here: tuple[int, ...]) -> bool:
@@ -127,5 +142,5 @@ def _adapted(kernel: np.ndarray, wanted: tuple[int, ...]) -> np.ndarray:
 def _read_safetensors(path: pathlib.Path) -> Arrays:
     try:
         return load_file(path)
-    except (OSError, ValueError, SafetensorError) as error:
+    except (*MALFORMED, SafetensorError) as error:  # AttributeError: types that NumPy lacks
         raise CheckpointError(f"{path} cannot be read as safetensors ({reason(error)})") from error

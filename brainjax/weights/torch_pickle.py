@@ -34,6 +34,8 @@ _TENSORS = (
 )  # the second until 0.3
 _NAMES = {_ORDERED, _PARAMETER, *_TENSORS, *(f"torch {name}" for name in _STORAGES)}
 _MOST_AXES = 32
+# Pickles of lists and dicts stack a thousand items at a time; a network of a thousand layers takes 200,000 steps.
+_DEEPEST, _LONGEST = 2**16, 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +139,9 @@ def follow(pickle: bytes | IO[bytes], path: pathlib.Path) -> Any:
             raise refuse("a storage of unknown type")
         return Storage(dtype, name, count)
 
-    for opcode, argument, _ in pickletools.genops(pickle):
+    for step, (opcode, argument, _) in enumerate(pickletools.genops(pickle)):
+        if len(stack) > _DEEPEST or step > _LONGEST:
+            raise CheckpointError(f"{path}: its listing of tensors is implausibly large")
         match opcode.name:
             case "PROTO" | "FRAME":
                 pass
