@@ -61,7 +61,11 @@ def run(main: Callable[..., None], *, positional: bool = False, changes: bool = 
             # A full disk, a folder without permission: what is already written stays.
             _fail(error)
 
-    with StopRequest(at_once=True):
+    try:
+        stop = StopRequest(at_once=True)
+    except BrainjaxError as error:
+        _fail(error)
+    with stop:
         app.run(guarded, flags_parser=parse)
 
 
