@@ -14,7 +14,7 @@ from brainjax.sweep import grid, product
 from brainjax.train import sweep
 from brainjax.train.signals import Interrupted
 from brainjax.train.sweep import Runner
-from brainjax.train.trial import groups, make_trials
+from brainjax.train.trial import groups, make_trials, write_json
 from brainjax.types import ConfigError
 
 # Two architectures as far as the sweep is concerned: the decay of the average is compiled in.
@@ -160,6 +160,19 @@ def test_results_of_another_config_are_refused(trials, whole):
     with pytest.raises(ConfigError, match="train.batch_size: 4 -> 2.*choose another --workdir"):
         runner(whole).run(other)
     runner(whole).run(tiny_trials(OVERRIDES, train={"log_every": 3}))  # which changes no result
+
+
+def test_results_from_before_an_option_came_stand(tmp_path):
+    (trial,) = tiny_trials([{"seed": 1}])
+    older = json.loads(json.dumps(trial.config))
+    del older["train"]["accumulate"], older["optimizer"]["eps"]
+    write_json(trial.folder(tmp_path) / "config.json", older)
+    write_json(trial.folder(tmp_path) / "result.json", {"id": trial.id})
+    assert trial.result(tmp_path) == {"id": trial.id}
+    older["train"]["keeper"] = 1  # not train.keep, which may change
+    write_json(trial.folder(tmp_path) / "config.json", older)
+    with pytest.raises(ConfigError, match="train.keeper: 1 -> None"):
+        trial.result(tmp_path)
 
 
 def test_all_that_is_wrong_is_told_at_once():

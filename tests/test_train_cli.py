@@ -149,6 +149,19 @@ def test_a_config_that_failed_may_be_corrected_in_place(tmp_path):
     assert from_dict(json.loads((tmp_path / "config.json").read_text())).input.size == 8
 
 
+@pytest.mark.parametrize("kept", ["result.json", "model/model.safetensors"])
+def test_a_finished_run_is_kept_though_its_checkpoints_are_gone(kept, tmp_path):
+    from brainjax.types import ConfigError
+    from experiments.train import _claim
+
+    _claim(tmp_path, {"name": "first"})
+    (tmp_path / kept).parent.mkdir(exist_ok=True)
+    (tmp_path / kept).touch()
+    _claim(tmp_path, {"name": "first"})
+    with pytest.raises(ConfigError, match="run of another config .name: 'first' -> 'second'"):
+        _claim(tmp_path, {"name": "second"})
+
+
 def test_an_older_run_s_config_gets_the_options_that_came_since(tmp_path):
     from brainjax.config import load, to_dict
     from brainjax.types import ConfigError
