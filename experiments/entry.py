@@ -47,6 +47,8 @@ def run(main: Callable[..., None], *, positional: bool = False, changes: bool = 
             return flags.FLAGS(argv)
         except flags.Error as error:
             _fail(error)
+        except SystemExit:  # absl has answered --help, and calls that a failure
+            sys.exit(0)
 
     def guarded(argv: list[str]) -> None:
         if len(argv) > 1 and not positional:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import ntpath
 
 import flax.linen as nn
 import jax
@@ -14,7 +15,7 @@ from tiny import make_config, make_dataset
 from brainjax import losses, models, optim
 from brainjax.augment import HeadSynthesis
 from brainjax.config import bind, build, difference, from_dict, load, spec, to_dict
-from brainjax.lookup import lookup, nearest
+from brainjax.lookup import lookup, nearest, split_variant
 from brainjax.models import ResidualEncoderUNet, UNet
 from brainjax.override import override
 from brainjax.train.recipe import make_recipe, targets
@@ -230,6 +231,13 @@ def test_config_files_are_loaded_by_path_and_variant(tmp_path, monkeypatch):
     (tmp_path / "empty.py").write_text("")
     with pytest.raises(ConfigError, match="no function get_config"):
         load(str(tmp_path / "empty.py"))
+
+
+def test_a_drive_is_no_variant(monkeypatch):
+    assert split_variant("a/b.py:c:d") == ("a/b.py", ["c:d"])
+    monkeypatch.setattr("os.path.splitdrive", ntpath.splitdrive)
+    assert split_variant(r"C:\work\unet.py:lgg") == (r"C:\work\unet.py", ["lgg"])
+    assert split_variant(r"C:\work\unet.py") == (r"C:\work\unet.py", [])
 
 
 # What cannot work fails before anything is compiled, in one line that names the fix.

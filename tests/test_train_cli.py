@@ -138,6 +138,11 @@ def test_mistakes_are_one_line(flags, message, tmp_path):
     assert line.startswith("error: ") and re.search(message, line)
 
 
+def test_help_is_no_failure():
+    done = run("train", "--help")
+    assert done.returncode == 0 and "--workdir" in done.stdout and not done.stderr
+
+
 def test_a_config_that_failed_may_be_corrected_in_place(tmp_path):
     """Nothing was trained, so nothing is protected."""
     from brainjax.config import from_dict
@@ -184,6 +189,9 @@ def test_a_run_on_all_patients_keeps_its_model_and_says_that_it_was_not_scored(t
     result = result_of(done)
     assert (result["split"], result["metrics"], result["per_volume"]) == ("none", {}, [])
     assert (tmp_path / "model" / "model.safetensors").is_file()
+    done = run("export", f"--run={tmp_path}", f"--output={tmp_path / 'released'}")
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 1 and "model is a release as it is" in line
 
 
 def test_evaluate_without_a_model_is_one_line(tmp_path):
