@@ -12,7 +12,7 @@ _LEAST = 1e-12  # of a probability: float32 softmax gives exact zeros
 
 
 def calibrated(predictor: Predictor, variables: Any, source: Source, rows: np.ndarray) -> Predictor:
-    """The same predictor with the temperature under which `rows` are likeliest; 1 where none of them is misjudged.
+    """The same predictor with the temperature under which `rows` are likeliest.
 
     Guo et al. 2017 (arXiv:1706.04599), section 4.2. The classes keep their order, so no accuracy changes.
 
