@@ -15,7 +15,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from brainjax.lookup import nearest
+from brainjax.lookup import nearest, split_variant
 from brainjax.types import ConfigError
 
 _PLAIN = (bool, int, float, str)
@@ -105,7 +105,7 @@ def load(path: str) -> ConfigDict:
     Raises:
         ConfigError: no such file, or it is no config; or what its `get_config` raises.
     """
-    file, *variant = path.split(":", 1)
+    file, variant = split_variant(path)
     if not pathlib.Path(file).is_file():
         raise ConfigError(f"--config={path}: there is no file {file}; see the folder configs/")
     found = runpy.run_path(file)

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import pathlib
+import secrets
 from collections.abc import Iterable, Iterator
 
 from brainjax.types import DataError
@@ -20,7 +21,8 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         DataError: no such folder, no right to write there or no space left.
     """
     path = pathlib.Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Several machines may write to one folder, and have processes of one number.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
         os.replace(temporary, path)

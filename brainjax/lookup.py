@@ -1,6 +1,7 @@
 """Names to objects, for every room: one lookup, one error that names the nearest and lists the rest."""
 
 import difflib
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -25,3 +26,10 @@ def lookup(name: str, choices: Mapping[str, Any], kind: str) -> Any:
     if name not in choices:
         raise ConfigError(f"unknown {kind} {name!r}: {nearest(name, choices)}")
     return choices[name]
+
+
+def split_variant(text: str) -> tuple[str, list[str]]:
+    """'file.py' or 'file.py:variant' -> the file, and [] or [variant]. The colon of a drive, C:, is the file's."""
+    drive, rest = os.path.splitdrive(text)
+    file, *variant = rest.split(":", 1)
+    return drive + file, variant

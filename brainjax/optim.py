@@ -69,9 +69,10 @@ def make(
 ) -> optax.GradientTransformation:
     """Clip, then optimize, then scale: a step has rate options['learning_rate'] * schedule(step).
 
-    The schedule multiplies the finished update rather than being passed as `learning_rate`: for the
-    optimizers that accept a schedule the two agree (decoupled weight decay included), and it also
-    works for those that accept only a number (rprop, sm3, fromage).
+    The schedule multiplies the finished update rather than being passed as `learning_rate`, so that it
+    works for the optimizers that accept only a number (rprop, sm3) too. For most others, such as
+    sgd, adamw and lion, the two are the same, decoupled weight decay included; not for those that remember
+    updates instead of gradients (lars, and rmsprop and adafactor with momentum), nor quite for fromage.
 
     Args:
         name: any optimizer of optax: 'adamw', 'sgd', 'nadam', 'lion', ...
@@ -86,7 +87,8 @@ def make(
 
     Raises:
         ConfigError: unknown optimizer or option, no `learning_rate`, or an optimizer that needs
-            more than gradients (lbfgs and polyak_sgd want the loss at every step).
+            more than gradients (lbfgs and polyak_sgd want the loss at every step) or whose state no
+            checkpoint can hold (noisy_sgd).
     """
     factory = get(name)
     known = list(inspect.signature(factory).parameters)
@@ -172,6 +174,7 @@ def constant(steps: int, *, warmup: float = 0.0) -> Schedule:
 
 def cosine(steps: int, *, warmup: float = 0.05, final: float = 0.0) -> Schedule:
     """Half a cosine from 1 to `final`. Loshchilov and Hutter 2017, https://arxiv.org/abs/1608.03983."""
+    _check_shares(final=final)
     return _with_warmup(steps, warmup, lambda x: final + (1.0 - final) * _half_cosine(x))
 
 
@@ -179,6 +182,9 @@ def polynomial(
     steps: int, *, power: float = 0.9, warmup: float = 0.0, final: float = 0.0
 ) -> Schedule:
     """final + (1 - final) (1 - x)^power. Power 0.9 is the "poly" rule of DeepLab and nnU-Net."""
+    _check_shares(final=final)
+    if not 0.0 <= power < math.inf:
+        raise ConfigError(f"--config.schedule.power={power} must be 0 or more")
     return _with_warmup(steps, warmup, lambda x: final + (1.0 - final) * (1.0 - x) ** power)
 
 
@@ -192,8 +198,9 @@ def step_decay(
     """Multiplied by `factor` at each of `boundaries`, given as shares of `steps`.
 
     Raises:
-        ConfigError: a boundary is not between 0 and 1.
+        ConfigError: a boundary is not between 0 and 1, or the factor is not of that range.
     """
+    _check_shares(factor=factor)
     wrong = [b for b in boundaries if not 0 < b < 1]
     if wrong:
         raise ConfigError(
@@ -214,6 +221,7 @@ def one_cycle(
     steps: int, *, warmup: float = 0.3, start: float = 0.04, final: float = 0.0
 ) -> Schedule:
     """Cosine up from `start` to 1, then cosine down to `final`. Smith and Topin 2018, https://arxiv.org/abs/1708.07120."""
+    _check_shares(start=start, final=final)
     peak = _warmup_steps(steps, warmup)
 
     def schedule(step: Any) -> jax.Array:
@@ -231,7 +239,7 @@ def make_schedule(name: str, steps: int, **options: Any) -> Schedule:
     """The schedule of that name over `steps` steps.
 
     Raises:
-        ConfigError: unknown schedule or option; the message names the nearest.
+        ConfigError: unknown schedule or option, the message names the nearest; or one out of range.
     """
     factory = lookup(name, SCHEDULES, "schedule")
     known = [p for p in inspect.signature(factory).parameters if p != "steps"]
@@ -249,6 +257,15 @@ def _with_warmup(steps: int, warmup: float, decay: Callable[[jax.Array], jax.Arr
         return jnp.where(step < peak, rise, decay(_progress(step, peak, steps)))
 
     return schedule
+
+
+def _check_shares(**shares: float) -> None:
+    """Raises ConfigError for a share of the learning rate that is none."""
+    for name, share in shares.items():
+        if not 0.0 <= share <= 1.0:
+            raise ConfigError(
+                f"--config.schedule.{name}={share} is a share of the learning rate; choose 0.0 to 1.0"
+            )
 
 
 def _warmup_steps(steps: int, warmup: float) -> int:
@@ -283,9 +300,13 @@ def _is_optimizer(name: str) -> bool:
 
 
 def _dry_run(optimizer: optax.GradientTransformation) -> None:
-    """One abstract update: an optimizer that cannot run fails before the data are loaded."""
+    """One abstract update: an optimizer that cannot run, or be saved, fails before the data are loaded."""
     params = {"kernel": jax.ShapeDtypeStruct((2, 2), jnp.float32)}
-    jax.eval_shape(lambda p: optimizer.update(p, optimizer.init(p), p), params)
+    _, state = jax.eval_shape(lambda p: optimizer.update(p, optimizer.init(p), p), params)
+    if any(jnp.issubdtype(x.dtype, jax.dtypes.prng_key) for x in jax.tree.leaves(state)):
+        raise ValueError(
+            "it keeps a random key, which no checkpoint can hold; choose another by --config.optimizer.name"
+        )
 
 
 def _check_options(owner: str, options: Iterable[str], known: list[str]) -> None:

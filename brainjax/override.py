@@ -96,7 +96,10 @@ def _parse(key: str, text: str, old: Any, annotation: Any) -> Any:
         # Annotations of optax name every kind of number; the value says which one is meant.
         numbers = (int, float) if set(typing.get_args(annotation)) == {int, float} else ()
         wider = (tuple, types.NoneType, *numbers)
-        allowed = [*(n for n in numbers), type(old), *(t for t in allowed if t in wider)]
+        # One number for all axes, where the annotation names it beside the tuple, stays a number.
+        several = isinstance(old, tuple) and _is_union(annotation)
+        single = [t for t in typing.get_args(annotation) if several and t in (int, float)]
+        allowed = [*single, *numbers, type(old), *(t for t in allowed if t in wider)]
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
@@ -117,10 +120,13 @@ def _parse(key: str, text: str, old: Any, annotation: Any) -> Any:
     raise ConfigError(f"--config.{key}={text} is no {names}{likely}")
 
 
+def _is_union(annotation: Any) -> bool:
+    return typing.get_origin(annotation) in (typing.Union, types.UnionType)
+
+
 def _types(annotation: Any) -> list[type]:
     """The plain types that an annotation names; all of them where it says nothing."""
-    union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
-    parts = typing.get_args(annotation) if union else (annotation,)
+    parts = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
     if any(isinstance(p, str) or p in (Any, inspect.Parameter.empty) for p in parts):
         return list(_PLAIN)
     return [t for t in _PLAIN if t in [typing.get_origin(p) or p for p in parts]]

@@ -20,6 +20,7 @@ import runpy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from brainjax.lookup import split_variant
 from brainjax.types import ConfigError
 
 Trial = dict[str, Any]
@@ -130,7 +131,7 @@ def load(path: str) -> Sweep:
     Raises:
         ConfigError: no such file, it makes no sweep, or an empty one; or what its `get_sweep` raises.
     """
-    file, *variant = path.split(":", 1)
+    file, variant = split_variant(path)
     if not pathlib.Path(file).is_file():
         raise ConfigError(
             f"--sweep={path}: there is no file {file}; see the folder configs/sweeps/"

@@ -1,8 +1,8 @@
 """TransUNet (Chen et al. 2021, arXiv:2102.04306).
 
     python -m experiments.train --config=configs/transunet.py
-        A compact TransUNet on the embedded synthetic heads: no download, under six minutes and 2.5 GiB on two
-        CPU cores, Dice above 0.85 on held-out heads.
+        A compact TransUNet on the embedded synthetic heads: no download, a few minutes on two CPU cores,
+        Dice above 0.85 on held-out heads.
     python -m experiments.train --config=configs/transunet.py:lgg --config.data.dir=DIR
         The same network on the LGG data, split by patient.
 

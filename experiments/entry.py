@@ -48,6 +48,8 @@ def run(main: Callable[..., None], *, positional: bool = False, changes: bool = 
             return flags.FLAGS(argv)
         except flags.Error as error:
             _fail(error)
+        except SystemExit:  # absl has answered --help, and calls that a failure
+            sys.exit(0)
 
     def guarded(argv: list[str]) -> None:
         if len(argv) > 1 and not positional:
@@ -62,7 +64,11 @@ def run(main: Callable[..., None], *, positional: bool = False, changes: bool = 
             # A full disk, a folder without permission: what is already written stays.
             _fail(error)
 
-    with StopRequest(at_once=True):
+    try:
+        stop = StopRequest(at_once=True)
+    except BrainjaxError as error:
+        _fail(error)
+    with stop:
         app.run(guarded, flags_parser=parse)
 
 

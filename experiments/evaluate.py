@@ -58,7 +58,7 @@ def main() -> None:
 
     begun = time.perf_counter()
     paths = _CHECKPOINT.value
-    model = open_ensemble(paths, tta=_TTA.value)
+    model = open_ensemble(paths, tta=_TTA.value, data_dir=_DATA_DIR.value or "")
     config = model.config.copy_and_resolve_references()
     with config.unlocked():
         if _DATA_DIR.value:

@@ -44,6 +44,7 @@ def main() -> None:
     from brainjax.report.volume_card import volume_card
     from brainjax.train.recipe import targets
     from brainjax.train.restore import open_model
+    from brainjax.types import ConfigError
 
     begun = time.perf_counter()
     run, output = pathlib.Path(_RUN.value), pathlib.Path(_OUTPUT.value)
@@ -52,6 +53,10 @@ def main() -> None:
     data = {**config.data.to_dict(), "dir": _DATA_DIR.value} if _DATA_DIR.value else config.data
     dataset = build(data, targets()["data"]).load()
     split = bind(config.split, targets()["split"])(dataset)
+    if split.judged == "none":
+        raise ConfigError(
+            f"{run} was trained on all there is, so nothing scores it; {run / 'model'} is a release as it is, without a card"
+        )
     if "dir" in config.data:
         with config.unlocked():  # where the data lay while training is of no use to anyone else
             config.data.dir = pathlib.Path(config.data.dir).name

@@ -14,7 +14,8 @@ A classifier of volumes takes scans (.nii, .nii.gz, .mgh, .mgz), or folders of t
 
 Volumes to be segmented lie in folders as the model's data set has them (BraTS cases, say; truth is not needed). Every case gets a
 <case>.nii.gz in --workdir on the grid of its first file - labels of BraTS for its three regions, otherwise 1, 2, ... for
-the classes - and a picture, <case>.png. Several checkpoints, with commas between them, are averaged.
+the classes - and a picture, <case>.png. Cases of one name from several folders get their folders' names before it. No scan
+is overwritten, and masks of an earlier run in --workdir are no cases. Several checkpoints, with commas between them, are averaged.
 """
 
 import math
@@ -151,39 +152,52 @@ def _volumes(model: Any, paths: list[str], begun: float) -> None:
     if not _WORKDIR.value:
         raise ConfigError("masks are written to --workdir; name a folder")
     workdir = pathlib.Path(_WORKDIR.value)
-    workdir.mkdir(parents=True, exist_ok=True)
     found, bad = [], []
     for path in paths:
         try:
             reader, some, problems = cases.find(model, path)
-            found += [(reader, case) for case in some]
-            bad += map(str, problems)
         except DataError as error:
             bad.append(str(error))
+            continue
+        fresh = [case for case in some if not made_before(case, workdir)]
+        found += [(path, reader, case) for case in fresh]
+        bad += map(str, problems)
+        if some and not fresh:
+            bad.append(f"{path}: holds nothing but results in --workdir; name the scans' folder")
+    names = masks_of([(path, case) for path, _, case in found], workdir)
     done = []
-    for reader, case in tqdm(found, unit="case", desc="segmenting", delay=2, file=sys.stderr):
+    bar = tqdm(found, unit="case", desc="segmenting", delay=2, file=sys.stderr)
+    for name, (_, reader, case) in zip(names, bar, strict=True):
+        target = workdir / f"{name}.nii.gz"
+        target.parent.mkdir(parents=True, exist_ok=True)
         try:
             loaded, mask = cases.segment(model, reader, case)
-            write_volume(workdir / f"{case.name}.nii.gz", cases.result(model, loaded, mask))
+            labels = cases.result(model, loaded, mask)
         except DataError as error:
             bad.append(str(error))
             continue
         z = planes.telling(mask)
         slices = planes.axial(loaded.image, z), planes.axial(mask, z)
+        # The picture first: `made_before` knows a mask by it, also of a run that was killed.
         planes.regions(
-            workdir / f"{case.name}.png",
+            workdir / f"{name}.png",
             [slices[0]],
             {"prediction": [slices[1]]},
-            [f"{case.name} z {z}"],
+            [f"{name} z {z}"],
             model.facts["channels"],
             model.facts["classes"],
         )
+        try:
+            write_volume(target, labels)
+        except DataError as error:
+            bad.append(str(error))
+            continue
         ml = mask.sum((0, 1, 2)) * math.prod(loaded.spacing) / 1000
         row = {
             c: round(float(x), 3) for c, x in zip(model.facts["classes"], ml.tolist(), strict=True)
         }
-        print(f"{case.name}  " + "  ".join(f"{c} {x:.1f} ml" for c, x in row.items()))
-        done.append({"case": case.name, "volume_ml": row})
+        print(f"{name}  " + "  ".join(f"{c} {x:.1f} ml" for c, x in row.items()))
+        done.append({"case": name, "volume_ml": row})
     for line in bad:
         print(f"error: {line}", file=sys.stderr)
     if done:
@@ -201,6 +215,33 @@ def _volumes(model: Any, paths: list[str], begun: float) -> None:
         entry.finish(workdir, result)
     if bad or not done:
         sys.exit(1)
+
+
+def made_before(case: Any, workdir: pathlib.Path) -> bool:
+    """Whether a case's image is a mask in `workdir` that an earlier run left there, with its picture beside it."""
+    from brainjax.io.files import stem
+
+    image = pathlib.Path(case.images[0]).resolve()
+    inside = image.is_relative_to(workdir.resolve())
+    return inside and image.with_name(f"{stem(image)}.png").exists()
+
+
+def masks_of(found: list[tuple[str, Any]], workdir: pathlib.Path) -> list[str]:
+    """Where in `workdir` the masks go, without .nii.gz: the cases' names, with their folders' before them if need be.
+
+    Args:
+        found: (folder, case) of each.
+        workdir: of the masks.
+
+    Raises:
+        ConfigError: a mask would take the place of a scan or a truth, or two cases are one.
+    """
+    from brainjax.cli import naming
+
+    names = naming.distinct([c.name for _, c in found], [pathlib.Path(f, c.name) for f, c in found])
+    files = [path for _, case in found for path in (*case.images, case.truth) if path]
+    naming.keep_apart(map(pathlib.Path, files), [workdir / f"{name}.nii.gz" for name in names])
+    return names
 
 
 def find(paths: list[str], suffixes: tuple[str, ...]) -> tuple[list[pathlib.Path], list[str]]:

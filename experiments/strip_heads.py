@@ -50,6 +50,13 @@ def main() -> None:
     cases = sorted(p.parent for p in folder.glob("*/image.nii.gz"))
     if not cases:
         raise DataError(f"{folder} holds no CASE/image.nii.gz; check --data_dir")
+    masks = {case: sorted(case.glob("mask*.nii.gz")) for case in cases}
+    without = [case.name for case, found in masks.items() if not found]
+    if without:
+        raise DataError(
+            f"{len(without)} of {len(cases)} cases have no mask.nii.gz or mask_TOOL.nii.gz "
+            f"({', '.join(without[:3])}): add it, or take the case away"
+        )
     stored = _stored(_CHECKPOINT.value)
     workdir = pathlib.Path(_WORKDIR.value) if _WORKDIR.value else None
     if _RELEASE.value:
@@ -64,10 +71,11 @@ def main() -> None:
         found = stripper.find(scan, border=_BORDER.value)
         seconds = time.perf_counter() - start
         ours = found.mask.data.astype(bool)
-        for path in sorted(case.glob("mask*.nii.gz")):
-            reference = reorient(read_volume(path)).data > 0.5
-            if reference.shape != ours.shape:
-                raise DataError(f"{path} is not on the grid of its image")
+        for path in masks[case]:
+            mask = reorient(read_volume(path))
+            if mask.data.shape != ours.shape or not mask.grid.matches(scan.grid, 0.5):
+                raise DataError(f"{path} is not on the grid of its image; resample it")
+            reference = mask.data > 0.5
             dice = 2.0 * np.sum(ours & reference) / max(1, ours.sum() + reference.sum())
             far = hd95(surface_distances(ours, reference, scan.spacing))
             tool = path.name.removesuffix(".nii.gz").removeprefix("mask").lstrip("_")

@@ -51,18 +51,6 @@ _NUM_PROCESSES = flags.DEFINE_integer("num_processes", 0, "With --coordinator: h
 _PROCESS_ID = flags.DEFINE_integer("process_id", -1, "With --coordinator: which this is, from 0.")
 _QUIET = flags.DEFINE_bool("quiet", False, "No progress bar.")
 
-# A run may be resumed with other values of these: they change where and how often, never what.
-_MAY_CHANGE = (
-    "data.dir",
-    "input.feed",
-    "train.parallel",
-    "train.space",
-    "train.checkpoint_every",
-    "train.log_every",
-    "train.keep",
-    "infer.batch_size",
-)
-
 
 def main(changes: dict[str, str]) -> None:
     """Trains, scores the test patients, writes the result.
@@ -174,18 +162,20 @@ def train(
 def _claim(workdir: pathlib.Path, config: dict[str, Any]) -> None:
     """Writes config.json, or checks that the run in `workdir` is this one.
 
-    A config that failed before its first checkpoint left nothing to protect: it may be corrected.
+    A config that failed before its first checkpoint left nothing to protect: it may be corrected. A result or a model
+    is kept, also where the checkpoints are gone.
     """
-    from brainjax.config import difference
     from brainjax.files import write_text
+    from brainjax.infer import release
     from brainjax.train import hosts
+    from brainjax.train.stored import changes
     from brainjax.types import ConfigError
 
     path = workdir / "config.json"
     begun = any(p.name.isdigit() for p in workdir.glob("checkpoints/*"))
+    begun |= (workdir / "result.json").exists() or release.is_release(workdir / "model")
     if begun and path.exists():
-        changed = difference(_completed(json.loads(path.read_text())), config)
-        changed = [line for line in changed if not line.startswith(_MAY_CHANGE)]
+        changed = changes(json.loads(path.read_text()), config)
         if changed:
             raise ConfigError(
                 f"{workdir} holds a run of another config ({'; '.join(changed[:3])}); choose another "
@@ -195,19 +185,6 @@ def _claim(workdir: pathlib.Path, config: dict[str, Any]) -> None:
         return
     workdir.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(config, indent=2) + "\n")
-
-
-def _completed(stored: dict[str, Any]) -> dict[str, Any]:
-    """An older run's config with the options that brainjax has got since, at their defaults."""
-    from brainjax.config import spec, to_dict
-    from brainjax.train.recipe import targets
-
-    sections = {
-        name: to_dict(spec(get(stored[name]["name"])))
-        for name, get in targets().items()
-        if name in stored
-    }
-    return {**stored, **{name: {**sections[name], **stored[name]} for name in sections}}
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import pytest
 from orbax.checkpoint import checkpoint_manager
 from tiny import TinyNet
 
+from brainjax.train import checkpoint
 from brainjax.train.checkpoint import Checkpoints
 from brainjax.train.state import create
 from brainjax.types import CheckpointError
@@ -84,6 +85,20 @@ def test_saving_a_step_again_leaves_it_as_it_is(state, tmp_path):
     store.save(at(state, 9).replace(step=jnp.int32(3)), {})
     assert store.restore(state)[1] == {**RECORD, "stale": 3}
     store.close()
+
+
+def test_what_is_being_written_is_told_from_the_checksum_on(state, tmp_path, monkeypatch):
+    checkpoints, seen = Checkpoints(tmp_path), []
+    inner = checkpoint._checksum
+    monkeypatch.setattr(
+        checkpoint, "_checksum", lambda s: seen.append(checkpoints.saving) or inner(s)
+    )
+    monkeypatch.setattr(checkpoints, "_check_space", lambda _: seen.append(checkpoints.saving))
+    assert not checkpoints.saving
+    checkpoints.save(state, {})
+    checkpoints.wait()
+    assert seen == [True, True] and not checkpoints.saving
+    checkpoints.close()
 
 
 def test_a_state_that_is_donated_right_after_the_save_is_saved_whole(state, tmp_path):

@@ -213,6 +213,13 @@ def test_members_of_an_ensemble_keep_their_temperatures(whole, images, tmp_path)
     label_report.scores(tmp_path, answers)
     for name in ("reliability", "gradcam"):
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    # What was only of interest in training, or came to brainjax later, makes no other model.
+    other = {k: v for k, v in config["input"].items() if k != "balance"}
+    other |= {"feed": "device", "foreground": 0.25}
+    fewer = {k: v for k, v in config["infer"].items() if k != "lesions"} | {"batch_size": 3}
+    own = {**config, "input": other, "infer": fewer}
+    release.save(tmp_path / "d", release.Release(own, facts, weights))
+    assert open_ensemble([tmp_path / "a", tmp_path / "d"]).facts["members"] == 2
     release.save(
         tmp_path / "c", release.Release(config, {**facts, "classes": ["x", "y", "z"]}, weights)
     )

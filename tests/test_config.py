@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import ntpath
 
 import flax.linen as nn
 import jax
@@ -11,10 +12,10 @@ import pytest
 from ml_collections import ConfigDict
 from tiny import make_config, make_dataset
 
-from brainjax import losses, models
+from brainjax import losses, models, optim
 from brainjax.augment import HeadSynthesis
 from brainjax.config import bind, build, difference, from_dict, load, spec, to_dict
-from brainjax.lookup import lookup, nearest
+from brainjax.lookup import lookup, nearest, split_variant
 from brainjax.models import ResidualEncoderUNet, UNet
 from brainjax.override import override
 from brainjax.train.recipe import make_recipe, targets
@@ -232,6 +233,13 @@ def test_config_files_are_loaded_by_path_and_variant(tmp_path, monkeypatch):
         load(str(tmp_path / "empty.py"))
 
 
+def test_a_drive_is_no_variant(monkeypatch):
+    assert split_variant("a/b.py:c:d") == ("a/b.py", ["c:d"])
+    monkeypatch.setattr("os.path.splitdrive", ntpath.splitdrive)
+    assert split_variant(r"C:\work\unet.py:lgg") == (r"C:\work\unet.py", ["lgg"])
+    assert split_variant(r"C:\work\unet.py") == (r"C:\work\unet.py", [])
+
+
 # What cannot work fails before anything is compiled, in one line that names the fix.
 IMPOSSIBLE_RECIPES = [
     (
@@ -260,6 +268,19 @@ IMPOSSIBLE_RECIPES = [
     ({"augment": {"missing": 2.0}}, "is a probability"),
     ({"optimizer": {"learning_rate": 0.0}}, "must be a number above 0"),
     ({"schedule": {"warmup": 2.0}}, "warmup"),
+    ({"schedule": {"final": 5.0}}, "final=5.0 is a share of the learning rate; choose 0.0 to 1.0"),
+    ({"schedule": spec(optim.one_cycle, start=-1.0)}, "start=-1.0 is a share"),
+    ({"schedule": spec(optim.step_decay, factor=10.0)}, "factor=10.0 is a share"),
+    ({"schedule": spec(optim.polynomial, power=-0.9)}, "power=-0.9 must be 0 or more"),
+    ({"seed": None}, "--config.seed=None is no whole number from 0 to 4294967295"),
+    ({"seed": 1 << 32}, "--config.seed=4294967296 is no whole number"),
+    (
+        {
+            "model": spec(ResidualEncoderUNet, deep_supervision=2),
+            "loss": spec(losses.signed_distance),
+        },
+        "set --config.model.deep_supervision=0",
+    ),
     ({"train": {"patience": -1}}, "use 0 to switch early stopping off"),
 ]
 
@@ -288,6 +309,7 @@ IMPOSSIBLE_FOR_DATA = [
     ({"model": {"dtype": "bf16"}}, "--config.model makes no network for .*bf16"),
     ({"model": {"features": (4, 0)}}, "--config.model makes no network"),
     ({"model": {"dropout": 1.5}}, "dropout is 1.5; choose"),
+    ({"train": {"mixup": 0.4}}, "--config.train.mixup=0.4 blends images with labels, not masks"),
 ]
 
 
@@ -356,3 +378,9 @@ def test_sizes_may_be_a_number_or_one_per_axis():
     )
     with pytest.raises(ConfigError, match="is no tuple"):
         override(config, {"model.features": "(8, (1, 2))"}, get)
+    one_each = override(make_config(), {"model.convs": "(1, 2)"}, targets())
+    for text, value in (("2", 2), ("(2, 1)", (2, 1))):
+        assert override(one_each, {"model.convs": text}, targets()).model.convs == value
+    distance = make_config(loss=spec(losses.signed_distance))
+    for text, value in (("2", 2.0), ("(2.5, 2.5, 1)", (2.5, 2.5, 1.0))):
+        assert override(distance, {"loss.spacing": text}, targets()).loss.spacing == value

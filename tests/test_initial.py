@@ -12,7 +12,8 @@ from weight_files import write_keras
 
 from brainjax.datasets.label_splits import stratified
 from brainjax.infer import release
-from brainjax.models import VGG
+from brainjax.models import VGG, ResNet, ViT
+from brainjax.train import initial
 from brainjax.train.initial import start_from
 from brainjax.train.loop import Trainer
 from brainjax.train.recipe import make_recipe
@@ -99,6 +100,25 @@ def test_a_network_shown_fewer_sequences_keeps_the_weights_of_those(dataset, tmp
     kept = [c for c in range(3 * count) if c % count]
     np.testing.assert_array_equal(params.pop(first_layer), there[..., kept, :])
     jax.tree.map(np.testing.assert_array_equal, params, stored)
+
+
+@pytest.mark.parametrize(
+    "network", [ViT(width=8, depth=1, heads=2, patch=8), ResNet(stages=(1,), width=4)]
+)
+def test_a_classifier_for_other_classes_keeps_all_but_its_last_layer(network, caplog):
+    image = jax.ShapeDtypeStruct((1, 16, 16, 1), np.float32)
+
+    def variables(classes, value):
+        net, key = network.clone(num_classes=classes), jax.random.key(0)
+        shapes = jax.eval_shape(lambda x: net.init(key, x, train=False), image)
+        return jax.tree.map(lambda s: np.full(s.shape, value), shapes)
+
+    here, there = variables(2, 0.0), variables(4, 1.0)
+    found = initial._with_own_head(here, there)
+    initial._check_same("RUN", here, found)
+    flat = flax.traverse_util.flatten_dict(found, sep="/")
+    assert {k.rpartition("/")[2] for k, v in flat.items() if not v.any()} == {"kernel", "bias"}
+    assert len(caplog.records) == sum(not v.any() for v in flat.values()) == 2
 
 
 def test_another_network_is_named_by_its_first_difference(first, dataset, tmp_path):

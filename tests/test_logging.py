@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 
 import jax.numpy as jnp
 import numpy as np
@@ -107,6 +108,32 @@ def test_tensorboard_gets_the_same_numbers_and_pictures(tmp_path):
     ]
     (picture,) = [v.image for _, v in values if v.HasField("image")]
     assert (picture.height, picture.width) == (4, 6)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="fills the disk by /dev/full")
+def test_a_full_disk_ends_the_events_with_one_warning_and_holds_up_nothing(
+    tmp_path, monkeypatch, caplog
+):
+    log = MetricsLog(tmp_path, 0)
+    monkeypatch.setattr("brainjax.train.logging._FLUSH_S", 0.0)
+    full = open("/dev/full", "wb")  # noqa: SIM115 - closed with the log
+    monkeypatch.setattr(log._events._file._py_recordio_writer, "_writer", full)
+    for step in range(1, 50):
+        log.write(step, "train", {"loss": 0.5, "rate": 1.0})
+    log.picture(50, "batch", np.zeros((4, 6, 3), np.uint8))
+    log.close()
+    assert len(lines(tmp_path)) == 49
+    assert [r.getMessage() for r in caplog.records] == [
+        "no more TensorBoard events are written (No space left on device); metrics.jsonl has all numbers"
+    ]
+
+
+def test_two_logs_of_one_second_keep_their_events(tmp_path):
+    for step in (1, 2, 3):
+        log = MetricsLog(tmp_path, step)
+        log.picture(step, "batch", np.zeros((4, 6, 3), np.uint8))
+        log.close()
+    assert [e.step for e in events(tmp_path) if e.summary.value] == [1, 2, 3]
 
 
 def test_tensorboard_forgets_the_steps_that_are_run_again(tmp_path):

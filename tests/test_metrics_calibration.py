@@ -75,6 +75,7 @@ def test_a_known_temperature_is_found_again(temperature, k):
 def test_no_other_temperature_is_likelier(n, k, seed, scale):
     rng = np.random.default_rng(seed)
     logits, labels = rng.normal(0, scale, (n, k)), rng.integers(0, k, n)
+    labels[0] = logits[0].argmin()  # with no mistake at all, there is no likeliest
     found = fit_temperature(logits, labels)
     low, high = TEMPERATURES
     assert low <= found <= high
@@ -99,8 +100,7 @@ def test_scaled_logits_scale_the_temperature_and_offsets_do_nothing(seed, factor
 def test_perfect_and_hopeless_logits_stay_in_the_range(size):
     labels = np.array([0, 1, 2, 1])
     logits = size * np.eye(3)[labels]
-    # Beyond some size no temperature in the range changes a likelihood of exactly 1.
-    assert fit_temperature(logits, labels) == (TEMPERATURES[0] if size < 1e6 else 1.0)
+    assert fit_temperature(logits, labels) == 1.0
     assert fit_temperature(logits, (labels + 1) % 3) == TEMPERATURES[1]
     assert np.isfinite(softmax(logits, TEMPERATURES[0])).all()
 
@@ -110,8 +110,16 @@ def test_where_temperature_changes_nothing_it_is_one():
     assert fit_temperature(np.full((5, 3), 7.0), [0, 1, 2, 0, 0]) == 1.0
 
 
+def test_a_few_images_without_a_mistake_make_no_network_certain():
+    """22 of 22 right at 0.9 would be likeliest at T = 0.05, where 0.7 becomes 0.99999996."""
+    logits = np.log([[0.9, 0.1]] * 22)
+    assert fit_temperature(logits, np.zeros(22, int)) == 1.0
+    found = fit_temperature(logits, [0] * 21 + [1])
+    assert found == pytest.approx(math.log(9) / math.log(21), rel=1e-6)  # confidence 21 / 22
+
+
 def test_one_image():
-    assert fit_temperature([[0.0, 1.0]], [1]) == TEMPERATURES[0]
+    assert fit_temperature([[0.0, 1.0]], [1]) == 1.0
     assert fit_temperature([[0.0, 1.0]], [0]) == TEMPERATURES[1]
 
 

@@ -91,7 +91,7 @@ def test_the_reason_is_one_line_beside_the_result(how, tmp_path):
         [sys.executable, file], capture_output=True, text=True, cwd=ROOT, env=environment
     )
     (line,) = done.stderr.splitlines()
-    assert line.startswith("networks take the portable path") and "brainjax[native]" in line
+    assert "networks take the portable path" in line and "brainjax[native]" in line
     assert isinstance(json.loads(done.stdout.splitlines()[-1]), dict)
 
 

@@ -61,9 +61,9 @@ def test_every_listed_optimizer_is_made_or_refused_with_a_reason():
         except ConfigError as error:
             assert f"optax.{name}" in str(error)
             refused.append(name)
-    # These want the loss at every step, or a seed.
+    # These want the loss at every step, or keep a random key.
     assert set(refused) <= {"lbfgs", "polyak_sgd", "noisy_sgd"}
-    assert "lbfgs" in refused
+    assert {"lbfgs", "noisy_sgd"} <= set(refused)
 
 
 def test_rate_is_the_option_times_the_schedule():
@@ -140,6 +140,8 @@ def test_wrong_names_and_options():
         optim.make("sgd", {})
     with pytest.raises(ConfigError, match="the schedule's"):
         optim.make("sgd", {"learning_rate": optim.cosine(10)})
+    with pytest.raises(ConfigError, match="noisy_sgd .*a random key, which no checkpoint can hold"):
+        optim.make("noisy_sgd", {"learning_rate": 0.1, "seed": 1})
     with pytest.raises(ConfigError, match="clip_norm"):
         optim.make("sgd", {"learning_rate": 0.1}, clip_norm=-1.0)
     with pytest.raises(ConfigError, match=r"did you mean 'cosine'.*polynomial"):

@@ -180,6 +180,32 @@ def test_sigterm_saves_after_the_step_in_hand(whole, dataset, tmp_path, step, mo
     assert_same_run(again, whole)
 
 
+def test_sigterm_while_the_last_checkpoint_is_written_stops_before_the_scores(
+    whole, dataset, tmp_path, monkeypatch
+):
+    run, seen = trainer(dataset, tmp_path), []
+    wait = run.checkpoints.wait
+
+    def signalled():
+        if run.record.done and not run.checkpoints._saving:
+            os.kill(os.getpid(), signal.SIGTERM)
+        wait()
+
+    class Noted(loop.StopRequest):
+        def __exit__(self, *_):
+            seen.append(self.saving())  # asked of the run's own checkpoints
+            super().__exit__(*_)
+
+    monkeypatch.setattr(run.checkpoints, "wait", signalled)
+    monkeypatch.setattr(type(run.checkpoints), "saving", property(lambda _: True))
+    monkeypatch.setattr(loop, "StopRequest", Noted)
+    with pytest.raises(Interrupted, match="stopped after the last step"):
+        run.run()
+    again = trainer(dataset, tmp_path)
+    assert seen == [True] and again.record.done
+    assert_same_run(again, whole)
+
+
 @pytest.mark.parametrize("step", [4, 8])
 def test_sigterm_during_an_evaluation_saves_and_makes_up_for_it(
     whole, dataset, tmp_path, step, monkeypatch

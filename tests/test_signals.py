@@ -10,8 +10,8 @@ import time
 import pytest
 from tiny import ROOT, clean_environment
 
-from brainjax.train.signals import EXIT_CODE, Interrupted, StopRequest
-from brainjax.types import BrainjaxError
+from brainjax.train.signals import EXIT_CODE, PATIENCE, Interrupted, StopRequest
+from brainjax.types import BrainjaxError, ConfigError
 
 
 def handlers():
@@ -78,12 +78,12 @@ def test_interrupted_is_an_error_with_an_exit_code():
     assert issubclass(Interrupted, BrainjaxError) and Interrupted("x").exit_code == 75
 
 
-def end_of(code, ready="ready\n"):
+def end_of(code, ready="ready\n", **environment):
     """Exit code, output and seconds of a child that gets SIGTERM when it prints 'ready'."""
     child = subprocess.Popen(
         [sys.executable, "-c", code],
         cwd=ROOT,
-        env=clean_environment(),
+        env=clean_environment() | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -111,7 +111,6 @@ def test_at_once_ends_where_it_stands():
 BUSY = """
 import hashlib, threading
 from brainjax.train import signals
-signals._PATIENCE_S = 1.0
 with signals.StopRequest({mode}):
     # Said when the call is under way: a signal before it would be handled like any other.
     threading.Timer(1.0, lambda: print("ready", flush=True)).start()
@@ -123,6 +122,33 @@ print("not reached")
 
 @pytest.mark.parametrize("mode", ["", "at_once=True"])
 def test_one_long_call_cannot_hold_up_the_end(mode):
-    code, text, seconds = end_of(BUSY.format(mode=mode))
+    code, text, seconds = end_of(BUSY.format(mode=mode), **{PATIENCE: "1"})
     assert code == 75 and seconds < 8
     assert text == "stopped while the device was busy: the last saved checkpoint stands\n"
+
+
+SAVING = """
+import time
+from brainjax.train.signals import StopRequest
+with StopRequest() as stop:
+    begun = time.monotonic()
+    stop.saving = lambda: 0.1 < time.monotonic() - begun < {until}
+    print("ready", flush=True)
+    time.sleep(2.5)
+    print("saved", flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("until", "ends"), [(2.4, "saved\n"), (0.6, "last saved checkpoint stands\n")]
+)
+def test_a_save_that_has_begun_is_finished_and_nothing_else_waited_for(until, ends):
+    _, text, _ = end_of(SAVING.format(until=until), **{PATIENCE: "0.4"})
+    assert text.endswith(ends)
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "nan", "inf"])
+def test_a_patience_that_is_none_is_refused(text, monkeypatch):
+    monkeypatch.setenv(PATIENCE, text)
+    with pytest.raises(ConfigError, match=f"{PATIENCE}={text} is no number of seconds"):
+        StopRequest()

@@ -167,6 +167,19 @@ def test_results_of_another_config_are_refused(trials, whole):
     runner(whole).run(tiny_trials(OVERRIDES, train={"log_every": 3}))  # which changes no result
 
 
+def test_results_from_before_an_option_came_stand(tmp_path):
+    (trial,) = tiny_trials([{"seed": 1}])
+    older = json.loads(json.dumps(trial.config))
+    del older["train"]["accumulate"], older["optimizer"]["eps"]
+    write_json(trial.folder(tmp_path) / "config.json", older)
+    write_json(trial.folder(tmp_path) / "result.json", {"id": trial.id})
+    assert trial.result(tmp_path) == {"id": trial.id}
+    older["train"]["keeper"] = 1  # not train.keep, which may change
+    write_json(trial.folder(tmp_path) / "config.json", older)
+    with pytest.raises(ConfigError, match="train.keeper: 1 -> None"):
+        trial.result(tmp_path)
+
+
 def test_all_that_is_wrong_is_told_at_once():
     changes = [
         {"loss.name": "dise"},

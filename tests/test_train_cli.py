@@ -138,6 +138,11 @@ def test_mistakes_are_one_line(flags, message, tmp_path):
     assert line.startswith("error: ") and re.search(message, line)
 
 
+def test_help_is_no_failure():
+    done = run("train", "--help")
+    assert done.returncode == 0 and "--workdir" in done.stdout and not done.stderr
+
+
 def test_a_config_that_failed_may_be_corrected_in_place(tmp_path):
     """Nothing was trained, so nothing is protected."""
     from brainjax.config import from_dict
@@ -147,6 +152,19 @@ def test_a_config_that_failed_may_be_corrected_in_place(tmp_path):
     _claim(tmp_path, config)
     _claim(tmp_path, {"input": {"size": 8}})
     assert from_dict(json.loads((tmp_path / "config.json").read_text())).input.size == 8
+
+
+@pytest.mark.parametrize("kept", ["result.json", "model/model.safetensors"])
+def test_a_finished_run_is_kept_though_its_checkpoints_are_gone(kept, tmp_path):
+    from brainjax.types import ConfigError
+    from experiments.train import _claim
+
+    _claim(tmp_path, {"name": "first"})
+    (tmp_path / kept).parent.mkdir(exist_ok=True)
+    (tmp_path / kept).touch()
+    _claim(tmp_path, {"name": "first"})
+    with pytest.raises(ConfigError, match="run of another config .name: 'first' -> 'second'"):
+        _claim(tmp_path, {"name": "second"})
 
 
 def test_an_older_run_s_config_gets_the_options_that_came_since(tmp_path):
@@ -171,6 +189,9 @@ def test_a_run_on_all_patients_keeps_its_model_and_says_that_it_was_not_scored(t
     result = result_of(done)
     assert (result["split"], result["metrics"], result["per_volume"]) == ("none", {}, [])
     assert (tmp_path / "model" / "model.safetensors").is_file()
+    done = run("export", f"--run={tmp_path}", f"--output={tmp_path / 'released'}")
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 1 and "model is a release as it is" in line
 
 
 def test_evaluate_without_a_model_is_one_line(tmp_path):

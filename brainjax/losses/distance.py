@@ -21,7 +21,7 @@ def signed_distance(
     target: jax.Array,
     *,
     radius: float = 5.0,
-    spacing: float | Sequence[float] = 1.0,
+    spacing: float | tuple[float, ...] = 1.0,
 ) -> jax.Array:
     """Squared error in mm^2 of the network's output, taken for a distance to the surface in mm.
 

@@ -101,9 +101,10 @@ def fit_temperature(logits: Any, labels: Any) -> float:
         labels: [N] in 0 .. K - 1.
 
     Returns:
-        T within `TEMPERATURES`: its lower end where every image is classified right (the likelihood then grows
-        forever as T falls), its upper end where the logits do worse than chance. 1 where T changes nothing:
-        without images, or where all classes have the same logit.
+        T within `TEMPERATURES`: its upper end where the logits do worse than chance. 1 where the images cannot tell:
+        where T changes nothing, without images or with the same logit for all classes, and where every image is
+        classified right. There the likelihood grows forever as T falls, and would make a network certain of
+        everything because it made no mistake in a few images.
 
     Raises:
         NotFinite, ValueError: as `checked`, of the logits.
@@ -113,18 +114,18 @@ def fit_temperature(logits: Any, labels: Any) -> float:
     z = z - z.max(1, keepdims=True)
     excess = z - z[np.arange(len(z)), y][:, None]  # [N K] over the true class's
 
+    if not (excess > 0).any():
+        return 1.0
+
     def slope(log_inverse: float) -> float:
         """Sign of the derivative by 1 / T: the mean logit, less the true one."""
         p = softmax(z, math.exp(-log_inverse))
         return math.fsum((p * excess).ravel())
 
     low, high = (-math.log(t) for t in reversed(TEMPERATURES))
-    at_ends = slope(low), slope(high)
-    if at_ends == (0.0, 0.0):
-        return 1.0
-    if at_ends[1] <= 0:
+    if slope(high) <= 0:
         return TEMPERATURES[0]
-    if at_ends[0] >= 0:
+    if slope(low) >= 0:
         return TEMPERATURES[1]
     for _ in range(_HALVINGS):
         middle = (low + high) / 2

@@ -44,11 +44,17 @@ class Checkpoints:
                 read_only=True, create=False, save_interval_steps=0
             )
         self._manager = ocp.CheckpointManager(self.directory, options=options)
+        self._saving = False
 
     @property
     def latest(self) -> int | None:
         """Step of the newest complete checkpoint, or None."""
         return self._manager.latest_step()
+
+    @property
+    def saving(self) -> bool:
+        """Whether a checkpoint is being written, also in the background."""
+        return self._saving or self._manager.is_saving_in_progress()
 
     def save(self, state: TrainState, record: dict[str, Any], *, best: int | None = None) -> None:
         """Saves in the background; returns once the state may be donated.
@@ -64,17 +70,21 @@ class Checkpoints:
         step = int(state.step)
         if step in self._manager.all_steps():
             return
-        args = ocp.args.Composite(
-            state=ocp.args.StandardSave(state),
-            record=ocp.args.JsonSave({"loop": record, "crc32": _checksum(state)}),
-        )
-        self._keep.best = best
-        self.wait()
-        self._check_space(state)
+        self._saving = True
         try:
-            self._manager.save(step, args=args, force=True)
-        except Exception as error:
-            raise self._unwritten(error) from error
+            args = ocp.args.Composite(
+                state=ocp.args.StandardSave(state),
+                record=ocp.args.JsonSave({"loop": record, "crc32": _checksum(state)}),
+            )
+            self._keep.best = best
+            self.wait()
+            self._check_space(state)
+            try:
+                self._manager.save(step, args=args, force=True)
+            except Exception as error:
+                raise self._unwritten(error) from error
+        finally:
+            self._saving = False
 
     def wait(self) -> None:
         """Blocks until every save is on disk.

@@ -18,6 +18,9 @@ from brainjax.train.state import TrainState
 from brainjax.types import ConfigError
 from brainjax.weights import load_pretrained
 
+# The last layer of classifiers whose head is a module, and of the other networks.
+_LAST = ("params/head/out", "params/head")
+
 
 def start_from(
     directory: str | pathlib.Path,
@@ -98,11 +101,13 @@ def _on_grids_of(wanted: Any, found: Any) -> Any:
 
 
 def _with_own_head(wanted: Any, found: Any) -> Any:
-    """A classifier's last layer stays this run's where the number of classes is another."""
+    """The last layer stays this run's where the number of classes is another."""
     wanted, found = (flax.traverse_util.flatten_dict(tree, sep="/") for tree in (wanted, found))
     for name, value in found.items():
-        last = name.startswith("params/head/out/") and name in wanted
-        if last and value.shape != wanted[name].shape:
+        last = name.rpartition("/")[0] in _LAST and name in wanted
+        if not last or value.shape[:-1] != wanted[name].shape[:-1]:
+            continue
+        if value.shape != wanted[name].shape:
             found[name] = wanted[name]
             logging.getLogger(__name__).warning(
                 "%s begins at random: %s there, %s here", name, value.shape, wanted[name].shape

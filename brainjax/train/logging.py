@@ -1,13 +1,19 @@
 """What a run writes while it goes: `metrics.jsonl`, TensorBoard events, a progress bar."""
 
 import json
+import logging
 import math
 import pathlib
+import time
 from typing import Any
 
-from tensorboardX import SummaryWriter
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from brainjax.files import write_text
+
+_FLUSH_S = 30.0  # between the moments at which TensorBoard's events are put on disk
 
 
 class MetricsLog:
@@ -27,25 +33,79 @@ class MetricsLog:
         ]
         write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
         self._file = self.path.open("a")
-        self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+        self._events = _Events(workdir / "tensorboard", step + 1)
 
     def write(self, step: int, kind: str, values: dict[str, Any]) -> None:
-        """Appends {"step", "kind", **values}; numbers that are not finite become null."""
+        """Appends {"step", "kind", **values}; numbers that are not finite become null.
+
+        Raises:
+            OSError: the line cannot be written, as where the disk is full. Of events that cannot, one warning tells.
+        """
         plain = {k: _plain(v) for k, v in values.items()}
         self._file.write(json.dumps({"step": step, "kind": kind, **plain}) + "\n")
         self._file.flush()
         for name, value in plain.items():
             if isinstance(value, int | float):
-                self._events.add_scalar(f"{kind}/{name}", value, step)
+                self._events.add(step, summary=summary.scalar(f"{kind}/{name}", value))
 
     def picture(self, step: int, name: str, image: Any) -> None:
         """Adds an [H W 3] uint8 picture to the TensorBoard events."""
-        self._events.add_image(name, image, step, dataformats="HWC")
+        self._events.add(step, summary=summary.image(name, image, dataformats="HWC"))
 
     def close(self) -> None:
         """Flushes and closes both."""
-        self._file.close()
-        self._events.close()
+        try:
+            self._file.close()
+        finally:
+            self._events.close()
+
+
+class _Events:
+    """A file of TensorBoard events, written here and now.
+
+    tensorboardX's own SummaryWriter hands them to a thread, which dies where the disk is full; those who would add to
+    its queue then wait forever.
+    """
+
+    def __init__(self, folder: pathlib.Path, step: int):
+        """Begins a file that takes the place of all earlier events from `step` on."""
+        self._file: EventsWriter | None = None
+        self._flushed = time.monotonic()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            # Its name has whole seconds alone, and what has that name would be lost.
+            self._file = EventsWriter(str(folder / "events"), f".{time.time_ns() % 10**9:09d}")
+        except OSError as error:
+            self._stop(error)
+        self.add(step, session_log=SessionLog(status=SessionLog.START))
+
+    def add(self, step: int, **content: Any) -> None:
+        """Writes an event; the first that cannot be written is the last, and told."""
+        if self._file is None:
+            return
+        try:
+            self._file.write_event(Event(wall_time=time.time(), step=step, **content))
+            if time.monotonic() - self._flushed > _FLUSH_S:
+                self._file.flush()
+                self._flushed = time.monotonic()
+        except OSError as error:
+            self._stop(error)
+
+    def close(self) -> None:
+        """Puts what is left on disk."""
+        if self._file is None:
+            return
+        try:
+            self._file.close()
+        except OSError as error:
+            self._stop(error)
+
+    def _stop(self, error: OSError) -> None:
+        self._file = None
+        logging.getLogger(__name__).warning(
+            "no more TensorBoard events are written (%s); metrics.jsonl has all numbers",
+            error.strerror or error,
+        )
 
 
 class NoLog:

@@ -185,8 +185,13 @@ class Trainer:
         )
         try:
             with StopRequest() as stop:
+                stop.saving = lambda: self.checkpoints.saving
                 self._steps(start, log, bar, stop)
                 self.checkpoints.wait()
+                if hosts.any_of(stop.asked):
+                    raise Interrupted(
+                        "stopped after the last step; its checkpoint is saved: the same command scores it"
+                    )
         finally:
             bar.close()
             log.close()

@@ -206,6 +206,7 @@ class Pack:
             Interrupted: it was asked to stop; the state is saved.
             CheckpointError: a checkpoint could not be written.
         """
+        stop.saving = lambda: self.checkpoints.saving
         options, record, last = self.options, self.record, self.options.steps
         start, clock, waiting = self.step, time.perf_counter(), None
         feed = feeds.choose(self.program.recipe.input.feed)

@@ -111,6 +111,10 @@ class Recipe:
                 f"{dataset.info.name} has one class, {', '.join(dataset.info.classes)}: a classifier needs two; is "
                 f"--config.data.dir the folder above those of the classes?"
             )
+        if self.train.mixup and not labels:
+            raise ConfigError(
+                f"--config.train.mixup={self.train.mixup} blends images with labels, not masks: set it to 0"
+            )
         self._check_augment(dataset)
         stored = (self.train.batch_size, *size, channels * self.input.context)
         key = jax.eval_shape(lambda: jax.random.key(0))
@@ -186,6 +190,9 @@ def make_recipe(config: ConfigDict) -> Recipe:
         ConfigError: what cannot work, in one line that names the fix.
     """
     get = targets()
+    seed = config.get("seed", 0)
+    if type(seed) is not int or not 0 <= seed < 1 << 32:
+        raise ConfigError(f"--config.seed={seed} is no whole number from 0 to {(1 << 32) - 1}")
     train = build(config.train, get["train"])
     input = build(config.input, get["input"])
     lookup(input.feed, dict.fromkeys(feeds.FEEDS), "feed")
@@ -216,6 +223,12 @@ def make_recipe(config: ConfigDict) -> Recipe:
     if "steps" in shape:
         raise ConfigError("the schedule's length is that of the run: set --config.train.steps")
     schedule = optim.make_schedule(config.schedule.name, train.steps, **shape)
+    plain_model = build(config.model, get["model"])
+    if config.loss.name == "signed_distance" and getattr(plain_model, "deep_supervision", 0) > 1:
+        raise ConfigError(
+            "--config.loss.name=signed_distance has the mm of the finest voxels, and is no loss for coarser ones: set "
+            "--config.model.deep_supervision=0"
+        )
     return Recipe(
         dataset=build(config.data, get["data"]),
         split=bind(config.split, get["split"]),
@@ -224,7 +237,7 @@ def make_recipe(config: ConfigDict) -> Recipe:
         infer=infer,
         augment=made,
         model=build(config.model, get["model"], **_axis(config.model, train)),
-        plain_model=build(config.model, get["model"]),
+        plain_model=plain_model,
         loss=bind(config.loss, get["loss"]),
         tx=optim.make(config.optimizer.name, chosen, schedule, clip_norm=train.clip_norm),
     )

@@ -1,20 +1,25 @@
-"""SIGTERM and Ctrl-C end a run with a checkpoint and exit code 75, within ten seconds.
+"""SIGTERM and Ctrl-C end a run with a checkpoint and exit code 75.
 
-75 is EX_TEMPFAIL of sysexits.h: try again, and the same command resumes.
+75 is EX_TEMPFAIL of sysexits.h: try again, and the same command resumes. The checkpoint is of the step in hand where
+that ends within `PATIENCE` seconds, else the last one before. A checkpoint whose writing has begun is finished.
 """
 
 import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
-from brainjax.types import BrainjaxError
+from brainjax.types import BrainjaxError, ConfigError
 
 EXIT_CODE = 75
-# Schedulers send SIGKILL about 10 s after SIGTERM; some of that is needed to write the checkpoint.
+# Of the environment: seconds that a step, an evaluation or a compile has to end after the signal.
+PATIENCE = "BRAINJAX_STOP_SECONDS"
+# Some schedulers send SIGKILL 10 s after SIGTERM; some of that is needed to write the checkpoint.
 _PATIENCE_S = 8.0
+_POLL_S = 0.5
 
 
 class Interrupted(BrainjaxError):
@@ -27,8 +32,12 @@ class StopRequest:
     """Notes a request to stop while it is entered.
 
     Python runs signal handlers only between bytecodes of the main thread, which may sit in one long compile. So the
-    handler's wake-up goes to a thread as well: if the block has not ended `_PATIENCE_S` after the signal, the
+    handler's wake-up goes to a thread as well: if the block has not ended `PATIENCE` seconds after the signal, the
     process ends at its last checkpoint. Requests nest: the inner one hears the signal.
+
+    Attributes:
+        saving: asked before the process is ended so: while a checkpoint is being written, the end waits for it, and
+            for as many seconds again after it.
     """
 
     def __init__(self, *, at_once: bool = False) -> None:
@@ -36,8 +45,13 @@ class StopRequest:
 
         It ends without unwinding: an exception out of a signal handler in the middle of a compile has crashed the
         interpreter. So the block must be one that can be repeated whatever it left behind.
+
+        Raises:
+            ConfigError: the environment's `PATIENCE` is no number of seconds.
         """
+        self.saving: Callable[[], bool] = lambda: False
         self._at_once = at_once
+        self._patience = _patience()
         self._asked = threading.Event()
         self._done = threading.Event()
         self._previous: dict[int, object] = {}
@@ -53,7 +67,8 @@ class StopRequest:
         # Elsewhere Python takes no handlers: a run in another thread belongs to its program.
         if threading.current_thread() is threading.main_thread():
             read, self._write = os.pipe()
-            os.set_blocking(self._write, False)
+            if hasattr(os, "set_blocking"):  # Windows has it since Python 3.12, and does without
+                os.set_blocking(self._write, False)
             threading.Thread(
                 target=self._watch, args=(read,), daemon=True, name="stop-request"
             ).start()
@@ -83,9 +98,25 @@ class StopRequest:
             if data[0] not in (signal.SIGTERM, signal.SIGINT):
                 continue
             self._asked.set()
-            if not self._done.wait(_PATIENCE_S):
-                _end("stopped while the device was busy: the last saved checkpoint stands")
+            while not self._done.wait(self._patience):
+                if not self.saving():
+                    _end("stopped while the device was busy: the last saved checkpoint stands")
+                while self.saving() and not self._done.wait(_POLL_S):
+                    pass
         os.close(read)
+
+
+def _patience() -> float:
+    text = os.environ.get(PATIENCE) or str(_PATIENCE_S)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= threading.TIMEOUT_MAX:
+        raise ConfigError(
+            f"{PATIENCE}={text} is no number of seconds; set it to 60, say, or unset it"
+        )
+    return seconds
 
 
 def _end(message: str) -> NoReturn:

@@ -45,7 +45,8 @@ def make_step(
     compiled step. The loss is the mean over the valid examples of all devices, whatever their shares. Each example's
     augmentation and dropout depend on its place in the global batch, so one device and eight draw the same.
 
-    A step whose loss, gradient or update is not finite changes nothing but its counters.
+    A step whose loss, gradient or update is not finite leaves variables, average and optimizer as they are: it is
+    counted in `step`, `skipped` and `streak` alone. The schedule is part of the optimizer, and does not go on either.
 
     With `accumulate` the network sees the batch in that many parts, one after another, and the sum of their gradients
     makes one update: the memory is that of a part, the result that of the whole, for networks that treat each example

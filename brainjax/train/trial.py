@@ -10,23 +10,16 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from brainjax import optim, sweep
-from brainjax.config import difference, to_dict
+from brainjax.config import to_dict
 from brainjax.files import write_text
 from brainjax.override import override
 from brainjax.train.choice import Choices, Wish
 from brainjax.train.recipe import Recipe, make_recipe, targets
+from brainjax.train.stored import MAY_CHANGE, changes
 from brainjax.types import BrainjaxError, ConfigError
 
 # What may differ within a group: it is data of the compiled program, or never enters it.
 FREE = ("loss", "name", "optimizer", "schedule", "seed", "split")
-# Trials that are finished stay valid under other values of these.
-_MAY_CHANGE = (
-    "data.dir",
-    "input.feed",
-    "train.checkpoint_every",
-    "train.log_every",
-    "infer.batch_size",
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +70,7 @@ class Trial:
             raise ConfigError(
                 f"{folder} is damaged ({error}); delete it, and it is run again"
             ) from error
-        changed = [x for x in difference(found, self.config) if not x.startswith(_MAY_CHANGE)]
+        changed = changes(found, self.config)
         if changed:
             raise ConfigError(
                 f"{folder} was run with another config ({'; '.join(changed[:3])}); choose another "
@@ -89,7 +82,7 @@ class Trial:
     def essence(self) -> str:
         """All of the config that a result depends on, as text."""
         flat = {**self.config}
-        for field in _MAY_CHANGE:
+        for field in MAY_CHANGE:
             section, name = field.split(".")
             flat[section] = {k: v for k, v in flat[section].items() if k != name}
         return json.dumps(flat, sort_keys=True)
