@@ -63,7 +63,7 @@ def strip_card(name: str, config: dict[str, Any], facts: dict[str, Any]) -> str:
         config: the training config as a plain dict.
         facts: of the run, with `per_head`, `storage`, `exported` and `limits` added.
     """
-    augment, fluid = config["augment"], config["data"].get("fluid")
+    augment, reach = config["augment"], _reach(**config["data"])
     columns = ("case", "against", "dice", "hd95_mm", "volume_ml", "reference_ml")
     rows = [
         " | ".join(["", *(str(row[c]) for c in columns), ""]).strip() for row in facts["per_head"]
@@ -74,7 +74,7 @@ def strip_card(name: str, config: dict[str, Any], facts: dict[str, Any]) -> str:
         **common,
         box=" x ".join(f"{n * augment['spacing']:g}" for n in augment["shape"]),
         spacing=augment["spacing"],
-        reach=f"up to {fluid:g} mm off its closed surface" if fluid else "up to the dura",
+        reach=reach,
         n_heads=len({row["case"] for row in facts["per_head"]}),
         rows="\n".join(rows),
         init=f" on top of the run in `{config['train']['init']}`"
@@ -82,3 +82,11 @@ def strip_card(name: str, config: dict[str, Any], facts: dict[str, Any]) -> str:
         else "",
         rate=config["optimizer"]["learning_rate"],
     )
+
+
+def _reach(fluid: float = 0.0, cisterns: float = 0.0, **_: Any) -> str:
+    """How far off the brain its fluid belongs to it, as the card says it."""
+    if not fluid:
+        return "up to the dura"
+    whole = f", and all of it within {cisterns:g} mm of the brain stem" if cisterns else ""
+    return f"up to {fluid:g} mm off its closed surface{whole}"
