@@ -5,13 +5,15 @@ import types
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from tiny import entry_point
 
 from brainjax.datasets import ImagePairs
 from brainjax.datasets.volumes import read_case
 from brainjax.infer import cases
 from brainjax.io import Volume, read_volume, write_volume
 from brainjax.types import ConfigError
-from experiments import predict
+
+predict = entry_point("predict")
 
 
 def scans(folder, *names):

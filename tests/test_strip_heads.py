@@ -4,11 +4,13 @@ import types
 
 import numpy as np
 import pytest
+from tiny import entry_point
 
 from brainjax.infer import strip
 from brainjax.io import Volume, write_volume
 from brainjax.types import DataError
-from experiments import strip_heads
+
+strip_heads = entry_point("strip_heads")
 
 
 class Whole:

@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from tiny import ROOT, TINY, clean_environment
+from tiny import ROOT, TINY, clean_environment, entry_point
 
 
 def run(module, *flags, env=None):
@@ -146,7 +146,8 @@ def test_help_is_no_failure():
 def test_a_config_that_failed_may_be_corrected_in_place(tmp_path):
     """Nothing was trained, so nothing is protected."""
     from brainjax.config import from_dict
-    from experiments.train import _claim
+
+    _claim = entry_point("train")._claim
 
     config = {"input": {"size": 9}}
     _claim(tmp_path, config)
@@ -157,7 +158,8 @@ def test_a_config_that_failed_may_be_corrected_in_place(tmp_path):
 @pytest.mark.parametrize("kept", ["result.json", "model/model.safetensors"])
 def test_a_finished_run_is_kept_though_its_checkpoints_are_gone(kept, tmp_path):
     from brainjax.types import ConfigError
-    from experiments.train import _claim
+
+    _claim = entry_point("train")._claim
 
     _claim(tmp_path, {"name": "first"})
     (tmp_path / kept).parent.mkdir(exist_ok=True)
@@ -170,7 +172,8 @@ def test_a_finished_run_is_kept_though_its_checkpoints_are_gone(kept, tmp_path):
 def test_an_older_run_s_config_gets_the_options_that_came_since(tmp_path):
     from brainjax.config import load, to_dict
     from brainjax.types import ConfigError
-    from experiments.train import _claim
+
+    _claim = entry_point("train")._claim
 
     config = to_dict(load(str(ROOT / "configs/transunet.py")))
     older = {**config, "train": {k: v for k, v in config["train"].items() if k != "init"}}

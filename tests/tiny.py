@@ -201,3 +201,19 @@ def make_class_config(**sections) -> ConfigDict:
             else:
                 config[name] = values
     return config.lock()
+
+
+def entry_point(name: str):
+    """The module `experiments.NAME`, for tests of its functions; its flags are taken back.
+
+    Every entry point has flags of its own in one process, and two of them may call theirs the same.
+    """
+    import importlib
+
+    from absl import flags
+
+    module = importlib.import_module(f"experiments.{name}")
+    known = flags.FLAGS
+    own = [flag for flag in known if known.find_module_defining_flag(flag) == module.__name__]
+    known.remove_flag_values(own)
+    return module
