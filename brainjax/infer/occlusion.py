@@ -1,12 +1,12 @@
 """Where a classifier's evidence is, by covering it (Zeiler & Fergus 2014, arXiv:1311.2901).
 
-A soft spot of the head's usual grey is laid over one place after another, and the drop of the class's log-probability
-p is noted: with m_i the spot at place i, in [0, 1],
+A soft spot of the head's usual grey is laid over one place of the head after another, and the drop of the class's
+log-probability p is noted: with m_i the spot at place i, in [0, 1],
 
     map = sum_i m_i relu(log p - log p_i) / sum_i m_i
 
-divided by its maximum. It asks the network itself, at some hundred forward passes an image, and is as fine as the spot.
-Grad-CAM's few last feature maps have seen the whole picture and need not lie where their evidence does.
+within the head, divided by its maximum. It asks the network itself, at some hundred forward passes an image, and is as
+fine as the spot. Grad-CAM's few last feature maps have seen the whole picture and need not lie where their evidence does.
 """
 
 import functools
@@ -20,7 +20,8 @@ import numpy as np
 
 from brainjax.infer.explain import to_one
 
-_SPOT = 1 / 8  # standard deviation of the spot, of the image's edge
+_SPOT = 0.1  # standard deviation of the spot, of the image's edge
+_AIR = 0.15  # of the way from the darkest to the brightest value, below which there is air
 _TOGETHER = 16  # covered images in one pass
 
 
@@ -56,8 +57,8 @@ def _map(
 ) -> jax.Array:
     """The map [*spatial] of one image [*spatial C], its largest value 1."""
     space = image.shape[:-1]
-    # What is brighter than the mean, of the air too, is head.
-    grey = jnp.nanmedian(jnp.where(image > image.mean(), image, jnp.nan))
+    inside = _head(image.mean(-1))[..., None]
+    grey = jnp.nanmedian(jnp.where(inside, image, jnp.nan))
 
     def spot(centre: jax.Array) -> jax.Array:
         near = jnp.ones(space)
@@ -74,7 +75,7 @@ def _map(
     whole = score(image)
 
     def drop(centre: jax.Array) -> jax.Array:
-        cover = spot(centre)
+        cover = spot(centre) * inside
         return nn.relu(whole - score(image * (1 - cover) + grey * cover))
 
     line = (np.arange(places) + 0.5) / places
@@ -87,4 +88,15 @@ def _map(
         return (sums[0] + fell * cover, sums[1] + cover), None
 
     (heat, weight), _ = jax.lax.scan(add, (jnp.zeros(space), jnp.zeros(space)), (centres, drops))
-    return to_one((heat / weight)[None])[0]
+    return to_one((heat / weight * inside[..., 0])[None])[0]
+
+
+def _head(image: jax.Array) -> jax.Array:
+    """[*spatial] bool: what has tissue on either side along every axis, so that dark parts within belong to it."""
+    low, high = image.min(), jnp.percentile(image, 99)
+    tissue = (image >= low + _AIR * (high - low)).astype(jnp.int32)
+    inside = jnp.ones(image.shape, bool)
+    for axis in range(image.ndim):
+        inside &= jax.lax.cummax(tissue, axis).astype(bool)
+        inside &= jax.lax.cummax(tissue, axis, reverse=True).astype(bool)
+    return inside
