@@ -21,6 +21,10 @@ from brainjax.report.words import REGION_NAMES, level, mm, percent
 _SLICES = 12  # of a mosaic
 _LESIONS = 3  # with pictures of their own
 _HEATS = 6
+_EVIDENCE = (
+    "Slices as they are, then bright where covering a spot makes the class less likely (occlusion), then by Grad-CAM, which is "
+    "coarser and may lie beside its evidence. Of classifiers of whole volumes: Grad-CAM."
+)
 _FINE = 400  # pixels along the longer edge of a lesion's slices
 _PICTURE = 720  # and of what the stages have drawn
 _MESH, _SIDES = 60, 120  # cubes along the longest edge, of what is turned and of the still pictures
@@ -209,7 +213,7 @@ def uncertainty(hanging: Hanging, analysis: Analysis) -> Markup:
 
 
 def pictures(analysis: Analysis) -> Markup:
-    """Pictures that the stages made, such as Grad-CAM."""
+    """Pictures that the stages made: where the evidence of the classifiers lies."""
     if not analysis.pictures:
         return Markup("")
     made = [
@@ -221,8 +225,12 @@ def pictures(analysis: Analysis) -> Markup:
         )
         for title, picture in analysis.pictures.items()
     ]
+    words = tag("p", _EVIDENCE, class_="soft")
     return tag(
-        "section", tag("h2", "Where the networks looked"), tag("div", made, class_="pictures")
+        "section",
+        tag("h2", "Where the networks looked"),
+        words,
+        tag("div", made, class_="pictures"),
     )
 
 
