@@ -82,6 +82,16 @@ def test_runs_wait_for_each_other_and_know_their_place(sessions):
     jobs.close()
 
 
+def let_go(how, job, session):
+    """Ends the wish for a run, one of the ways in which users do."""
+    if how == "stop":
+        job.cancel()
+    elif how == "another scan":
+        session.open(viewing.scan())
+    else:
+        session.clear()
+
+
 def running(jobs, session):
     """A run that has begun."""
     job = jobs.submit(session)
@@ -98,12 +108,7 @@ def test_a_run_that_waits_ends_at_once_and_lets_its_scan_go(sessions, how):
     jobs, session = Jobs(lambda: gate), opened(sessions)
     running(jobs, opened(sessions))
     job, scan = jobs.submit(session), weakref.ref(session.scan)
-    if how == "stop":
-        job.cancel()
-    elif how == "another scan":
-        session.open(viewing.scan())
-    else:
-        session.clear()
+    let_go(how, job, session)
     assert job.status == "cancelled" and not jobs._waiting
     if how != "stop":  # which leaves the scan open
         del job
@@ -151,12 +156,7 @@ def test_a_run_that_nobody_wants_any_more_ends(sessions, how):
     gate = Gate()
     jobs, session = Jobs(lambda: gate), opened(sessions)
     job = jobs.submit(session)
-    if how == "stop":
-        job.cancel()
-    elif how == "another scan":
-        session.open(viewing.scan())
-    else:
-        session.clear()
+    let_go(how, job, session)
     wait(job)
     assert job.status == "cancelled" and session.analysis is None
     jobs.close()

@@ -17,8 +17,9 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
-from brainjax.infer.scan import CONTRASTS, UNKNOWN, Scan, contrast_of, read_scan
-from brainjax.io import nifti
+from brainjax.infer.scan import CONTRASTS, UNKNOWN, Scan, read_scan
+from brainjax.infer.scan_names import contrast_of
+from brainjax.io.nifti import read_shape
 from brainjax.types import DataError
 
 _CHUNK = 2**18
@@ -90,7 +91,7 @@ def read(files: list[tuple[str, pathlib.Path]], *, unpacked: int) -> Scan:
     contrasts = _contrasts([name for name, _ in files])
     with reading(files):
         for name, path in files:
-            shape = _shape(path)
+            shape = read_shape(path)
             if len(shape) > 3:
                 raise DataError(
                     f"{name}: holds {shape[3]} volumes in one file; split it into a file for each contrast"
@@ -151,12 +152,6 @@ def _full(stream: BinaryIO) -> bytes:
         parts.append(part)
         missing -= len(part)
     return b"".join(parts)
-
-
-def _shape(path: pathlib.Path) -> tuple[int, ...]:
-    """[X Y Z] or [X Y Z C], as `read_scan` will find it: by the header alone."""
-    with nifti._opened(path) as (stream, size):
-        return nifti._header(stream, size)[2]
 
 
 def _unpack(chunks: Iterable[bytes], name: str) -> Iterator[bytes]:

@@ -168,7 +168,9 @@ class LabelMaps:
         if self.fluid:
             near = box.cut(classes)
             kept = _within(_closed_surface(near, part), self.fluid)
-            part &= kept | _within(near == freesurfer.BRAINSTEM, self.cisterns)
+            if self.cisterns:
+                kept |= _within(near == freesurfer.BRAINSTEM, self.cisterns)
+            part &= kept
         labels, _ = ndimage.label(part)
         return box.paste(labels == 1 + np.bincount(labels.ravel())[1:].argmax())
 

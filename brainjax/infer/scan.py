@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 from brainjax.datasets import brats
 from brainjax.files import by_folder, files_below
-from brainjax.infer.scan_names import UNKNOWN, contrast_in, take_apart
-from brainjax.infer.scan_names import contrast_of as contrast_of
+from brainjax.infer.scan_names import UNKNOWN, contrast_in, contrast_of, take_apart
 from brainjax.io import Grid, Volume, read_volume
 from brainjax.io.dicom import are_dicom
 from brainjax.io.dicom_series import describe

@@ -76,6 +76,12 @@ def read_grid(path: str | os.PathLike) -> Grid:
         return _header(stream, size)[1]
 
 
+def read_shape(path: str | os.PathLike) -> tuple[int, ...]:
+    """[X Y Z] or [X Y Z C] of a file that `read_nifti` would read, from its header alone; raises as `read_grid`."""
+    with _opened(path) as (stream, size):
+        return _header(stream, size)[2]
+
+
 @contextlib.contextmanager
 def _opened(path: str | os.PathLike) -> Iterator[tuple[BinaryIO, float]]:
     """The bytes of a file, uncompressed, and how many there can be at most; errors get the file's name."""

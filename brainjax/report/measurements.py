@@ -11,9 +11,9 @@ from typing import Any
 from brainjax.files import write_text
 from brainjax.infer.analysis import Analysis
 from brainjax.infer.localize import rows, volumes_ml
+from brainjax.report.words import no_formula
 
 JSON, CSV = "measurements.json", "measurements.csv"
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
 
 
 def write(
@@ -46,7 +46,7 @@ def write(
 def table(analysis: Analysis) -> str:
     """The text of `measurements.csv`."""
     found = volumes_ml(analysis.regions, analysis.scan.grid.affine)
-    whole = {"scan": _cell(analysis.scan.name), "lesion": "all"}
+    whole = {"scan": no_formula(analysis.scan.name), "lesion": "all"}
     if found:
         whole["volume_ml"] = next(iter(found.values()))  # the first region holds the others
     whole |= {f"{name}_ml": value for name, value in found.items()}
@@ -58,8 +58,3 @@ def table(analysis: Analysis) -> str:
     for line in lines:
         writer.writerow({k: round(v, 4) if isinstance(v, float) else v for k, v in line.items()})
     return out.getvalue()
-
-
-def _cell(text: str) -> str:
-    """A name that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
