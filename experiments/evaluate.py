@@ -9,13 +9,14 @@ r"""Scores a trained model on a folder of patients, or of images.
 --checkpoint is a released model (checkpoints/...) or the directory of a run. Of segmentation, Dice is given per slice and per
 patient volume, on the native grid, before and after (`_post`) the 3D clean-up of each patient's stack; of whole volumes
 also surface distances, and all of every region. `--without=post_contrast` blacks a sequence out: what the model is worth where it
-was not scanned. Several checkpoints, with commas between them, are averaged. Of
+was not scanned; `--empty=skip --lesions=panoptica` scores volumes by panoptica's conventions instead of BraTS's. Several checkpoints, with commas between them, are averaged. Of
 classification, accuracy, AUROC, calibration and the rest, and predictions.csv with every image's probabilities; where the
 folder's own folders are the classes, they are matched with the model's by name, and some may be missing.
 """
 
 import pathlib
 import time
+from typing import Any
 
 from absl import flags
 
@@ -44,7 +45,29 @@ _TTA = flags.DEFINE_enum(
 _WITHOUT = flags.DEFINE_list(
     "without", [], "Sequences to black out, as if the patients had not been scanned with them."
 )
+_EMPTY = flags.DEFINE_enum(
+    "empty",
+    "",
+    ["", "one", "zero", "skip"],
+    "What a score is worth where prediction and truth are both empty; default: as the model's config says.",
+)
+_LESIONS = flags.DEFINE_enum(
+    "lesions",
+    "",
+    ["", "none", "brats", "panoptica"],
+    "Of volumes: score each lesion by itself, paired by whose rule; default: as the model's config says.",
+)
 _SKIP_BAD = flags.DEFINE_bool("skip_bad", False, "Leave unusable files out instead of refusing.")
+
+
+def _rules() -> dict[str, Any]:
+    """The inference options that the flags ask for instead of the model's own."""
+    rules: dict[str, Any] = {"empty": _EMPTY.value} if _EMPTY.value else {}
+    if _LESIONS.value == "none":
+        rules["lesions"] = False
+    elif _LESIONS.value:
+        rules |= {"lesions": True, "lesion_rule": _LESIONS.value}
+    return rules
 
 
 def main() -> None:
@@ -65,6 +88,9 @@ def main() -> None:
             config.data.dir = _DATA_DIR.value
         if _SKIP_BAD.value:
             config.data.skip_bad = True
+    rules = _rules()
+    if rules and model.task == "classification":
+        raise ConfigError("--empty and --lesions are for masks; drop them for classes")
     dataset = build(config.data, targets()["data"]).load()
     if dataset.target == "label":
         # A folder's own classes are numbered in the order of their names.
@@ -87,7 +113,8 @@ def main() -> None:
     kind = "evaluation" if len(paths) == 1 else f"evaluation-of-{len(paths)}"
     workdir = pathlib.Path(_WORKDIR.value or f"{paths[0].rstrip('/')}/{kind}-{_SPLIT.value}")
     entry.claim(workdir)
-    scores = evaluate(model.predictor, model.variables, source, rows, progress=True)
+    predictor = model.predictor.with_options(**rules) if rules else model.predictor
+    scores = evaluate(predictor, model.variables, source, rows, progress=True)
     scored = dataset.identity(rows)
     seen = sorted(set(scored) & set(model.facts["trained_on"]))
     if seen:
@@ -95,6 +122,7 @@ def main() -> None:
         protocol += f"; {len(seen)} of {len(scored)} {what} were trained on"
     if _WITHOUT.value:
         protocol += f"; without {', '.join(_WITHOUT.value)}"
+    protocol += "".join(f"; {option}={value}" for option, value in rules.items())
 
     result = {
         "task": model.task,
@@ -115,7 +143,7 @@ def main() -> None:
     }
     entry.write(workdir, result)  # a picture that fails must not cost the result
     scored = run_report.Scored(rows, result, scores.probabilities)
-    run_report.scores(workdir, model.predictor, model.variables, source, scored)
+    run_report.scores(workdir, predictor, model.variables, source, scored)
     entry.finish(workdir, result)
 
 

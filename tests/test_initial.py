@@ -121,6 +121,17 @@ def test_a_classifier_for_other_classes_keeps_all_but_its_last_layer(network, ca
     assert len(caplog.records) == sum(not v.any() for v in flat.values()) == 2
 
 
+def test_the_same_classes_in_another_order_keep_their_outputs():
+    head = {"kernel": np.arange(6.0).reshape(2, 3), "bias": np.arange(3.0)}
+    body = {"kernel": np.arange(6.0).reshape(2, 3)}
+    found = {"params": {"head": head, "body": body}}
+    turned = initial._in_own_order(found, ("a", "b", "c"), ("c", "a", "b"))["params"]
+    np.testing.assert_array_equal(turned["head"]["bias"], [2, 0, 1])
+    np.testing.assert_array_equal(turned["head"]["kernel"], head["kernel"][:, [2, 0, 1]])
+    np.testing.assert_array_equal(turned["body"]["kernel"], body["kernel"])
+    assert initial._in_own_order(found, ("a", "b", "c"), ("x", "y", "z")) is found
+
+
 def test_another_network_is_named_by_its_first_difference(first, dataset, tmp_path):
     with pytest.raises(ConfigError, match=r"another network: its \S+ is .*config.model"):
         trainer(dataset, tmp_path, train={"init": str(first)}, model={"features": (4, 12)})

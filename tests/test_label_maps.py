@@ -85,6 +85,8 @@ def test_fluid_beyond_the_closed_surface_is_left_out():
         LabelMaps(fluid=-1)
     with pytest.raises(ConfigError, match="data.cisterns=-1"):
         LabelMaps(cisterns=-1)
+    with pytest.raises(ConfigError, match="data.bridge=-1"):
+        LabelMaps(bridge=-1)
 
 
 def test_cisterns_keep_the_fluid_around_the_brain_stem_alone():
@@ -98,6 +100,31 @@ def test_cisterns_keep_the_fluid_around_the_brain_stem_alone():
     assert (tight <= kept).all() and (kept <= loose).all()
     added = np.argwhere(kept & ~tight)
     assert len(added) and (added[:, 2] < 36).all()
+
+
+def test_bridge_closes_hollows_in_front_of_the_brain_stem_alone():
+    labels = head()
+    labels[36:45, 50:55, 23:30] = 16
+    hollows = {
+        "front": np.s_[37:44, 58:65, :35],
+        "behind": np.s_[37:44, 25:32, :35],
+        "above": np.s_[37:44, 45:52, 75:],
+    }
+    for hollow in hollows.values():
+        labels[hollow] = 515
+    classes = freesurfer.to_classes(labels)
+    plain, bridged = (
+        LabelMaps(below=200.0, closing=1.0, bridge=mm).brain(classes) for mm in (0.0, 8.0)
+    )
+    assert (plain <= bridged).all()
+    added = bridged & ~plain
+    assert {name for name, hollow in hollows.items() if added[hollow].sum() > 30} == {"front"}
+    labels[labels == 16] = 2
+    without = freesurfer.to_classes(labels)
+    np.testing.assert_array_equal(
+        LabelMaps(below=200.0, closing=1.0, bridge=8.0).brain(without),
+        LabelMaps(below=200.0, closing=1.0).brain(without),
+    )
 
 
 def test_every_head_comes_a_second_time_with_a_thinner_skull(tmp_path):

@@ -78,8 +78,14 @@ def test_prepared_planned_trained_averaged_and_exported(tmp_path):
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["augment"]["patch"] == plan["patch"]
     pair = f"{tmp_path / 'run'},{tmp_path / 'run'}"
-    done = run("evaluate", f"--checkpoint={pair}", "--split=test")
+    done = run("evaluate", f"--checkpoint={pair}", "--split=test", "--lesions=panoptica")
     assert done.returncode == 0, done.stderr
+    assert "lesion_rule=panoptica" in result_of(done)["protocol"]
+    assert any(k.startswith("lesion_f1") for k in result_of(done)["metrics"])
+    assert not any(
+        k.startswith("lesion")
+        for k in json.loads((tmp_path / "run" / "result.json").read_text())["metrics"]
+    )
     metrics = json.loads((tmp_path / "run" / "result.json").read_text())["metrics"]
     assert result_of(done)["metrics"]["dice_volume_mean"] == pytest.approx(
         metrics["dice_volume_mean"], abs=1e-3

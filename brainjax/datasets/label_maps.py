@@ -14,7 +14,7 @@ import numpy as np
 from scipy import ndimage
 from tqdm import tqdm
 
-from brainjax.datasets import thin_skull
+from brainjax.datasets import skull_base, thin_skull
 from brainjax.datasets.base import ArrayDataset, DatasetInfo
 from brainjax.io import Volume, read_volume
 from brainjax.io.files import ENDINGS, stem
@@ -52,6 +52,8 @@ class LabelMaps:
             up to 5 mm at the vertex, of which other strippers and masks made by hand keep half.
         cisterns: all fluid within as many mm of the brain stem belongs to the brain, whatever `fluid` says: the cisterns
             at the base, which masks made by hand keep.
+        bridge: hollows of the skull's base in front of the brain stem of up to twice as many mm belong to the brain, as in
+            masks made by hand: the sella, and what lies between the frontal and the temporal lobes; 0 for none.
         thin: each map is given a second time with what lies around the brain this many times thinner; 1 for not at all.
     """
 
@@ -60,6 +62,7 @@ class LabelMaps:
     closing: float = 5.0
     fluid: float = 0.0
     cisterns: float = 0.0
+    bridge: float = 0.0
     thin: float = 1.0
 
     def __post_init__(self) -> None:
@@ -70,6 +73,8 @@ class LabelMaps:
             raise ConfigError(f"--config.data.fluid={self.fluid}; use mm, or 0.0 for all of it")
         if not self.cisterns >= 0:
             raise ConfigError(f"--config.data.cisterns={self.cisterns}; use mm, or 0.0 for none")
+        if not self.bridge >= 0:
+            raise ConfigError(f"--config.data.bridge={self.bridge}; use mm, or 0.0 for none")
 
     def load(self, progress: Callable[[int, int], None] | None = None) -> ArrayDataset:
         """Reads the maps: about 3 s each, 7 s with `fluid` and `thin`.
@@ -171,6 +176,8 @@ class LabelMaps:
             if self.cisterns:
                 kept |= _within(near == freesurfer.BRAINSTEM, self.cisterns)
             part &= kept
+        if self.bridge:
+            part = skull_base.bridged(part, box.cut(classes) == freesurfer.BRAINSTEM, self.bridge)
         labels, _ = ndimage.label(part)
         return box.paste(labels == 1 + np.bincount(labels.ravel())[1:].argmax())
 

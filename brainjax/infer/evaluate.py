@@ -11,8 +11,7 @@ from tqdm import tqdm
 
 from brainjax.data.source import Source
 from brainjax.infer.predictor import Predictor
-from brainjax.metrics import classification, overlap, volume
-from brainjax.metrics.lesion import Dilated
+from brainjax.metrics import classification, lesion, overlap, volume
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +98,8 @@ def _whole(
     data, options = source.dataset, predictor.options
     cleanup = dataclasses.replace(options.postprocess(), per_slice=False)
     scoring = volume.Scoring(
-        empty=options.empty, lesions=Dilated() if clean and options.lesions else None
+        empty=options.empty,
+        lesions=lesion.RULES[options.lesion_rule]() if clean and options.lesions else None,
     )
     regions = data.info.classes if len(data.info.classes) > 1 else ()
     raw: dict[str, Any] = {}

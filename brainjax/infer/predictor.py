@@ -13,6 +13,7 @@ from brainjax.data.source import Input, Source
 from brainjax.infer.postprocess import Postprocess
 from brainjax.infer.sliding import mirrors, sliding_window, tiling
 from brainjax.metrics import overlap
+from brainjax.metrics.lesion import RULES as LESION_RULES
 from brainjax.preprocess.batch import prepare, restore
 from brainjax.types import ConfigError
 
@@ -33,7 +34,8 @@ class Inference:
         overlap: share of a patch that its neighbours cover too (see `brainjax.infer.sliding`).
         threshold: probability at and above which a pixel is called tumour.
         empty: worth of a metric where prediction and truth are both empty: 'one', 'zero' or 'skip'.
-        lesions: of volumes, also score every lesion by itself (see `brainjax.metrics.lesion`).
+        lesions: of volumes, also score every lesion by itself.
+        lesion_rule: 'brats' or 'panoptica': which component counts as which lesion (see `brainjax.metrics.lesion`).
         temperature: of a classifier's softmax (Guo et al. 2017, arXiv:1706.04599): above 1 its probabilities are
             less certain, the order of the classes stays. Training sets it where there is validation data. An ensemble
             has one for each member.
@@ -49,6 +51,7 @@ class Inference:
     threshold: float = 0.5
     empty: str = "one"
     lesions: bool = False
+    lesion_rule: str = "brats"
     temperature: float | tuple[float, ...] = 1.0
     min_voxels: int = 0
     min_fraction: float = 0.0
@@ -58,7 +61,8 @@ class Inference:
 
     def __post_init__(self) -> None:
         """Raises ConfigError for an option out of range."""
-        for field, choices in (("tta", TTA), ("empty", overlap.EMPTY_RULES)):
+        known = {"tta": TTA, "empty": overlap.EMPTY_RULES, "lesion_rule": tuple(LESION_RULES)}
+        for field, choices in known.items():
             if getattr(self, field) not in choices:
                 raise ConfigError(
                     f"unknown --config.infer.{field}={getattr(self, field)}; choose one of "

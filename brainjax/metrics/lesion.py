@@ -128,6 +128,9 @@ class OneToOne:
         return Match(lesion, component, found, lesions - len(found), components - len(found))
 
 
+RULES = {"brats": Dilated, "panoptica": OneToOne}
+
+
 def lesion_scores(
     pred: np.ndarray,
     truth: np.ndarray,

@@ -75,6 +75,7 @@ def start_from(
                 f"tested ({', '.join(both[:3])}{', ...' if len(both) > 3 else ''}): keep the split of that run"
             )
     found = _with_own_head(state.variables, _on_grids_of(state.variables, stored.variables))
+    found = _in_own_order(found, stored.facts.get("classes", ()), dataset.info.classes)
     found = _with_own_detail(state.variables, found)
     found = _with_own_channels(
         state.variables, found, stored.facts.get("channels", ()), dataset.info.channels
@@ -112,6 +113,18 @@ def _with_own_head(wanted: Any, found: Any) -> Any:
             logging.getLogger(__name__).warning(
                 "%s begins at random: %s there, %s here", name, value.shape, wanted[name].shape
             )
+    return flax.traverse_util.unflatten_dict(found, sep="/")
+
+
+def _in_own_order(found: Any, known: Sequence[str], own: Sequence[str]) -> Any:
+    """The outputs of the last layer in the order of this run's classes, where it knows the same in another one."""
+    if list(known) == list(own) or sorted(known) != sorted(own):
+        return found
+    found = flax.traverse_util.flatten_dict(found, sep="/")
+    picked = [list(known).index(name) for name in own]
+    for name, value in found.items():
+        if name.rpartition("/")[0] in _LAST and value.shape[-1] == len(picked):
+            found[name] = value[..., picked]
     return flax.traverse_util.unflatten_dict(found, sep="/")
 
 
