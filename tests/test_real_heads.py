@@ -18,7 +18,8 @@ HEADS = DATA / "heads"
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "case, mask, least", [("t1_infant", "mask", 0.93), ("ms_t2", "mask_hdbet", 0.95)]
+    "case, mask, least",
+    [("t1_adult", "mask", 0.975), ("t1_infant", "mask", 0.93), ("ms_t2", "mask_hdbet", 0.95)],
 )
 def test_the_released_stripper_finds_the_brain(case, mask, least):
     if not (HEADS / case).is_dir():

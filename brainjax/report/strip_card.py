@@ -84,9 +84,10 @@ def strip_card(name: str, config: dict[str, Any], facts: dict[str, Any]) -> str:
     )
 
 
-def _reach(fluid: float = 0.0, cisterns: float = 0.0, **_: Any) -> str:
+def _reach(fluid: float = 0.0, cisterns: float = 0.0, bridge: float = 0.0, **_: Any) -> str:
     """How far off the brain its fluid belongs to it, as the card says it."""
+    hollows = f", with hollows of the skull's base up to {2 * bridge:g} mm wide" if bridge else ""
     if not fluid:
-        return "up to the dura"
+        return f"up to the dura{hollows}"
     whole = f", and all of it within {cisterns:g} mm of the brain stem" if cisterns else ""
-    return f"up to {fluid:g} mm off its closed surface{whole}"
+    return f"up to {fluid:g} mm off its closed surface{whole}{hollows}"
