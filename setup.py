@@ -75,7 +75,7 @@ setup(
             *("deepbet>=1.0", "hd-bet>=2.0"),
         ],
         "test": [
-            *("pytest>=8.0", "hypothesis>=6.100", "ruff~=0.17.5"),
+            *("pytest>=8.0", "pytest-xdist>=3.6", "hypothesis>=6.100", "ruff~=0.17.5"),
             *("dash>=4.0", "plotly>=6.0", "selenium>=4.20"),
             *_DICOM,
             *_ONEDNN,

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from brainjax.infer.ensemble import members
 from brainjax.models.heads import Head
 from brainjax.models.layers import resize
 from brainjax.types import ConfigError
@@ -43,8 +44,7 @@ def grad_cam(
         ValueError: a class that the model does not have.
     """
     index = None if class_index is None else np.broadcast_to(class_index, len(image))
-    members = variables if isinstance(variables, tuple) else (variables,)
-    each = [_grad_cam(model, member, image, index) for member in members]
+    each = [_grad_cam(model, member, image, index) for member in members(variables)]
     classes = each[0][1].shape[-1]
     if index is not None and ((index < 0) | (index >= classes)).any():
         raise ValueError(f"class_index must be 0 to {classes - 1}, got {class_index}")

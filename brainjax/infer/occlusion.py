@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from brainjax.infer.ensemble import members
 from brainjax.infer.explain import to_one
 
 _SPOT = 0.1  # standard deviation of the spot, of the image's edge
@@ -43,9 +44,8 @@ def occlusion(
     """
     image = jnp.asarray(image)
     index = jnp.asarray(np.broadcast_to(class_index, len(image)))
-    members = variables if isinstance(variables, tuple) else (variables,)
     maps = [
-        sum(_map(model, member, x, k, places) for member in members)
+        sum(_map(model, member, x, k, places) for member in members(variables))
         for x, k in zip(image, index, strict=True)
     ]
     return to_one(jnp.stack(maps))

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from brainjax.data.source import Input, Source
+from brainjax.infer.ensemble import members
 from brainjax.infer.postprocess import Postprocess
 from brainjax.infer.sliding import mirrors, sliding_window, tiling
 from brainjax.metrics import overlap
@@ -132,12 +133,14 @@ class Predictor:
 
     def _temperatures(self, variables: Any) -> np.ndarray:
         """[M] float32, one for each member of the ensemble that `variables` may be."""
-        members = len(variables) if isinstance(variables, tuple) else 1
-        return np.broadcast_to(np.asarray(self.options.temperature, np.float32), members)
+        each = np.asarray(self.options.temperature, np.float32)
+        return np.broadcast_to(each, len(members(variables)))
 
     def _run(self, variables: Any, raw: dict[str, jax.Array], temperatures: Any) -> jax.Array:
-        members = variables if isinstance(variables, tuple) else (variables,)
-        each = [self._of_one(member, raw, temperatures[i]) for i, member in enumerate(members)]
+        each = [
+            self._of_one(member, raw, temperatures[i])
+            for i, member in enumerate(members(variables))
+        ]
         return sum(each) / len(each)
 
     def _of_one(self, variables: Any, raw: dict[str, jax.Array], temperature: Any) -> jax.Array:
