@@ -18,6 +18,7 @@ cluster that reaches both folders. The result is the same.
 reasons to plan.json in --output.
 """
 
+import math
 import pathlib
 import time
 
@@ -37,8 +38,10 @@ _DATASET = flags.DEFINE_enum(
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder as downloaded.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "Where the prepared files go.", required=True)
 _SKIP_BAD = flags.DEFINE_bool("skip_bad", False, "Leave unusable files out instead of refusing.")
-_SPACING = flags.DEFINE_float(
-    "spacing", 0.0, "Resample volumes to so many mm; 0 keeps the files' own.", lower_bound=0.0
+_SPACING = flags.DEFINE_list(
+    "spacing",
+    [],
+    "Resample volumes to so many mm: one number, or three along RAS+; left out, the files' own.",
 )
 _LABELS = flags.DEFINE_multi_integer(
     "labels", [], "Value in the masks of ImagePairs that is a class; repeat the flag for several."
@@ -50,6 +53,21 @@ _MEMORY = flags.DEFINE_float(
 _RUNNER = flags.DEFINE_string("beam_runner", "", "Apache Beam's runner; empty: none, one process.")
 _OPTIONS = flags.DEFINE_list("beam_options", [], "Of that runner: name=value, ...")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where result.json goes; default: --output.")
+
+
+@flags.validator("spacing", "one number of mm, or three along RAS+: --spacing=1 or --spacing=1,1,5")
+def _is_spacing(values: list[str]) -> bool:
+    try:
+        sizes = [float(v) for v in values]
+    except ValueError:
+        return False
+    return sizes in ([], [0.0]) or (len(sizes) in (1, 3) and all(0 < s < math.inf for s in sizes))
+
+
+def _spacing() -> float | tuple[float, ...]:
+    """As the data sets take it."""
+    sizes = tuple(float(v) for v in _SPACING.value)
+    return sizes if len(sizes) == 3 else sum(sizes)
 
 
 def main() -> None:
@@ -71,7 +89,7 @@ def main() -> None:
     if _DATASET.value == "LGG":
         folder, counted = lgg_builder.prepare(*places, **skip, beam=beam), ("n_slices", "n_volumes")
     elif _DATASET.value in volumes_builder.BUILDERS:
-        skip["spacing"] = _SPACING.value
+        skip["spacing"] = _spacing()
         if _LABELS.value:
             skip["labels"] = tuple(_LABELS.value)
         folder = volumes_builder.prepare(_DATASET.value, *places, **skip, beam=beam)

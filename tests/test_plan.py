@@ -71,6 +71,10 @@ def test_thick_slices_are_pooled_less_and_resampled_finer():
     assert min(x, y) > z
     assert plan.spacing[:2] == (0.6, 0.6) and 3.0 <= plan.spacing[2] < 4.0
     assert "thick slices" in plan.reasons["spacing"]
+    changed = override(
+        brats.get_config("brats"), plan.changes(brats.get_config("brats")), targets()
+    )
+    assert changed.data.spacing == plan.spacing
     chosen = make_plan(Fingerprint(shapes, spacings, 1, 1), spacing=(1.0, 1.0, 1.0))
     assert chosen.spacing == (1.0, 1.0, 1.0) and chosen.reasons["spacing"] == "chosen"
 

@@ -65,10 +65,12 @@ def test_prepared_planned_trained_averaged_and_exported(tmp_path):
         brats(tmp_path / "raw", f"BraTS-GLI-0000{i}-000", 2023, 3, seed=i)
     prepared = tmp_path / "prepared"
     flags = [f"--data_dir={tmp_path / 'raw'}", f"--output={prepared}", "--plan", "--memory_gb=1"]
-    done = run("prepare", "--dataset=Brats", *flags)
+    done = run("prepare", "--dataset=Brats", *flags, "--spacing=1,1")
+    assert done.returncode and "three along RAS+" in done.stderr
+    done = run("prepare", "--dataset=Brats", *flags, "--spacing=1,1,1.25")
     assert done.returncode == 0, done.stderr
     plan = json.loads((prepared / "plan.json").read_text())
-    assert plan["shape"] == [12, 15, 12]
+    assert plan["shape"] == [12, 15, 11] and plan["spacing"] == [1.0, 1.0, 1.25]
     gone = ("data.", "patch", "configs", "split", "features")  # the plan has its own
     flags = [f for f in TINY if not any(x in f for x in gone)]
     flags += ["--config=configs/brats.py:brats", f"--plan={prepared}"]
@@ -77,6 +79,7 @@ def test_prepared_planned_trained_averaged_and_exported(tmp_path):
     assert done.returncode == 0, done.stderr
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["augment"]["patch"] == plan["patch"]
+    assert config["data"]["spacing"] == plan["spacing"]
     pair = f"{tmp_path / 'run'},{tmp_path / 'run'}"
     done = run("evaluate", f"--checkpoint={pair}", "--split=test", "--lesions=panoptica")
     assert done.returncode == 0, done.stderr

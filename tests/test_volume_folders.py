@@ -329,9 +329,14 @@ def test_voxel_sizes_must_agree_or_be_resampled(tmp_path):
     volume = data.mask.sum((1, 2, 3, 4)) * 8.0
     assert volume[0] == pytest.approx((labels() > 0).sum(), rel=0.25)
     assert volume[1] == pytest.approx((labels() > 0).sum() * 12, rel=0.15)
+    thick = datasets.ImagePairs(str(tmp_path), spacing=(2.0, 2.0, 3.0)).load()
+    assert thick.info.spacing_mm == (2.0, 2.0, 3.0)
+    np.testing.assert_array_equal(thick.mask[1].sum(), (labels() > 0).sum())  # as in the file
+    with pytest.raises(ConfigError, match="one number of mm, or three"):
+        datasets.ImagePairs(str(tmp_path), spacing=(2.0, 2.0)).load()
 
 
-@pytest.mark.parametrize("spacing", [0.0, 1.5])
+@pytest.mark.parametrize("spacing", [0.0, 1.5, (1.5, 0.8, 1.2)])
 def test_a_prediction_goes_back_to_the_grid_of_the_file(tmp_path, spacing):
     brats(tmp_path, "case")
     reader = datasets.Brats(str(tmp_path), spacing=spacing)
@@ -369,8 +374,10 @@ def test_prepared_rows_are_those_of_the_folder(tmp_path):
     np.testing.assert_array_equal(
         picked.image[np.array([2, 0])], expected.image[[2, 0]][..., [3, 0]]
     )
-    with pytest.raises(ConfigError, match="prepare it again with --spacing=2.0"):
+    with pytest.raises(ConfigError, match="prepare it again with --spacing=2$"):
         datasets.Brats(str(output), spacing=2.0).load()
+    with pytest.raises(ConfigError, match="prepare it again with --spacing=1,1,5$"):
+        datasets.Brats(str(output), spacing=(1.0, 1.0, 5.0)).load()
     with pytest.raises(ConfigError, match="read from disk only once prepared"):
         datasets.Brats(str(source), in_memory=False).load()
 

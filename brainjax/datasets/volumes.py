@@ -91,7 +91,7 @@ class Reader(Protocol):
     """What is needed of a dataset to read its cases."""
 
     info: DatasetInfo
-    spacing: float
+    spacing: float | tuple[float, ...]
 
     def regions(self, label: np.ndarray) -> np.ndarray:
         """[X Y Z] -> [X Y Z K] bool."""
@@ -103,7 +103,8 @@ class VolumeFolder:
 
     Attributes:
         dir: the folder as downloaded, or what `experiments.prepare` made of it.
-        spacing: mm to which every case is resampled; 0.0 keeps the files' own, which must then be alike.
+        spacing: mm to which every case is resampled, one for all axes or three along RAS+; 0.0 keeps the files' own,
+            which must then be alike.
         labelled: off, cases without truth are taken too, with an empty mask: to predict, never to train or score.
         skip_bad: leave bad cases out, instead of refusing to start.
         in_memory: hold all volumes in memory; off, a prepared folder's are read from disk as batches ask for them, and
@@ -111,7 +112,7 @@ class VolumeFolder:
     """
 
     dir: str
-    spacing: float = 0.0
+    spacing: float | tuple[float, float, float] = 0.0
     labelled: bool = True
     skip_bad: bool = False
     in_memory: bool = True
@@ -196,9 +197,10 @@ class VolumeFolder:
 
         records = volumes_builder.data_source(type(self).__name__, self.dir)
         spacing = tuple(np.round(records[0]["spacing"].astype(np.float64), 4).tolist())
-        if self.spacing and not _alike((self.spacing,) * 3, spacing):
+        if self.spacing and not _alike(self.spacing, spacing):
+            asked = ",".join(f"{s:g}" for s in np.atleast_1d(self.spacing))
             raise ConfigError(
-                f"{self.dir} was prepared with voxels of {spacing} mm; prepare it again with --spacing={self.spacing}"
+                f"{self.dir} was prepared with voxels of {spacing} mm; prepare it again with --spacing={asked}"
             )
         count = records[0]["mask"].shape[-1]
         if count != len(self.info.classes):
@@ -433,7 +435,7 @@ def _usual_spacing(loaded: Sequence[Loaded]) -> tuple[float, ...]:
     return counted.most_common(1)[0][0] if counted else ()
 
 
-def _alike(spacing: Sequence[float], usual: Sequence[float]) -> bool:
+def _alike(spacing: float | Sequence[float], usual: Sequence[float]) -> bool:
     return bool(np.all(np.abs(np.divide(spacing, usual) - 1) <= _APART))
 
 
@@ -441,5 +443,5 @@ def _odd_spacing(case: Case, one: Loaded, usual: Sequence[float]) -> verify.Prob
     sizes = [" x ".join(f"{s:.3g}" for s in spacing) for spacing in (one.spacing, usual)]
     what = f"has voxels of {sizes[0]} mm, the others of {sizes[1]} mm"
     return verify.Problem(
-        case.images[0], what, "resample all by --config.data.spacing, a number of mm"
+        case.images[0], what, "resample all by --config.data.spacing, in mm: one number, or three"
     )

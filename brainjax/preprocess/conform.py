@@ -84,7 +84,7 @@ def conform(
         The conformed volume, float32 or with order 0 the volume's type; and the way back.
 
     Raises:
-        ConfigError: a spacing or multiple that is not above 0.
+        ConfigError: a spacing or multiple that is not above 0, or not one number or three.
         DataError: the scan has so large a field of view that its header cannot be right.
     """
     working = conformed_grid(volume.grid, spacing, multiple)
@@ -104,7 +104,10 @@ def conformed_grid(
     """
     turned = turn_to(grid).grid(grid)
     old = np.array(turned.spacing)
-    new = np.broadcast_to(old if spacing is None else spacing, 3).astype(np.float64)
+    new = np.array(old if spacing is None else spacing, np.float64)
+    if new.shape not in ((), (1,), (3,)):
+        raise ConfigError(f"spacing {spacing} must be one number of mm, or three")
+    new = np.broadcast_to(new, 3)
     blocks = np.broadcast_to(multiple, 3)
     if not (np.isfinite(new) & (new > 0)).all() or (blocks < 1).any():
         raise ConfigError(

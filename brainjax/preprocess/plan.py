@@ -86,6 +86,7 @@ class Plan:
             config: with sections as of `experiments.train`.
         """
         numbers = {
+            "data.spacing": self.spacing[0] if len(set(self.spacing)) == 1 else self.spacing,
             "augment.patch": self.patch,
             "train.batch_size": self.batch_size,
             "model.features": self.features,
@@ -96,8 +97,6 @@ class Plan:
         wanted = config.get("model", {}).get("deep_supervision", 0)
         # The decoder has a floor less than the network, and a small volume few of them.
         numbers["model.deep_supervision"] = min(wanted, len(self.features) - 1)
-        if len(set(self.spacing)) == 1:
-            numbers["data.spacing"] = self.spacing[0]
         return {
             key: str(value)
             for key, value in numbers.items()
