@@ -69,7 +69,9 @@ setup(
         "ray": ["ray>=2.40"],
         "beam": ["apache-beam>=2.72"],
         "app": ["dash>=4.0", "plotly>=6.0"],
-        "parity": ["torch>=2.6", "torchvision>=0.21", "keras>=3.8"],
+        "parity": [
+            *("torch>=2.6", "torchvision>=0.21", "keras>=3.8", "efficientnet-lite-pytorch>=0.1"),
+        ],
         "bench": [
             *("torch>=2.6", "torchvision>=0.21", "monai>=1.5", "keras>=3.8", "torchio>=1.0"),
             *("deepbet>=1.0", "hd-bet>=2.0"),

@@ -1,6 +1,6 @@
 """The reference networks of torchvision and Keras, filled with weights that are a function of their names.
 
-    python tests/parity.py      writes tests/goldens/weights.json; needs the extra `parity`
+    python tests/parity.py      writes tests/goldens/*.json; needs the extra `parity`
 
 The goldens hold names and shapes of the reference's weights and the logits that it gave for one image, so that the
 importers are tested where neither library is installed.
@@ -18,6 +18,7 @@ with contextlib.suppress(ImportError):
     import torchvision  # noqa: F401  now: 0.29 aborts the process that loads it only when a test asks for it
 
 GOLDENS = pathlib.Path(__file__).parent / "goldens" / "weights.json"
+PORTS = GOLDENS.with_name("ports.json")
 CLASSES = 5
 # Network -> (torchvision's name, Keras's name, edge of the test image)
 NETWORKS = {
@@ -25,6 +26,11 @@ NETWORKS = {
     "ResNet": ("resnet50", "ResNet50", 64),
     "MobileNetV2": ("mobilenet_v2", "MobileNetV2", 64),
     "EfficientNet": ("efficientnet_b0", "EfficientNetB0", 64),
+}
+# TensorFlow's EfficientNets in PyTorch: efficientnet-lite-pytorch's name -> our fields
+PORTED = {
+    "efficientnet-b0": {"variant": "keras"},
+    "efficientnet-lite2": {"variant": "lite", "width": 1.1, "depth": 1.2},
 }
 
 
@@ -83,6 +89,20 @@ def torch_model(network: str):
     if network == "VGG":
         model.avgpool = torch.nn.AdaptiveAvgPool2d(1)
         model.classifier = torch.nn.Sequential(torch.nn.Linear(512, CLASSES))
+    return _filled_torch(model)
+
+
+def ported_model(name: str):
+    """A network of efficientnet-lite-pytorch for images of 64 pixels, filled, in evaluation mode."""
+    from efficientnet_lite_pytorch import EfficientNet
+
+    return _filled_torch(EfficientNet.from_name(name, image_size=64, num_classes=CLASSES))
+
+
+def _filled_torch(model):
+    """A PyTorch model with our values in it."""
+    import torch
+
     state = {
         name: torch.from_numpy(weights(name, tuple(t.shape), torch_kind(name, tuple(t.shape))))
         for name, t in model.state_dict().items()
@@ -93,11 +113,11 @@ def torch_model(network: str):
 
 
 def torch_logits(model, x: np.ndarray) -> np.ndarray:
-    """Logits of a torchvision network for x [B H W 3]."""
+    """Logits of a PyTorch network for x [B H W 3]."""
     import torch
 
     with torch.no_grad():
-        return model(torch.from_numpy(x.transpose(0, 3, 1, 2))).numpy()
+        return model(torch.from_numpy(x.transpose(0, 3, 1, 2).copy())).numpy()
 
 
 def keras_model(network: str):
@@ -145,14 +165,20 @@ def keras_logits(model, network: str, x: np.ndarray) -> np.ndarray:
     return np.asarray(model(x * 255 if network == "EfficientNet" else x, training=False))
 
 
+def _golden(torch) -> dict:
+    """Names and shapes of a PyTorch network's tensors, and its logits for the test image."""
+    return {
+        "torch": {n: list(t.shape) for n, t in torch.state_dict().items() if t.dim()},
+        "torch_logits": torch_logits(torch, image(64))[0].tolist(),
+    }
+
+
 def _write() -> None:
     found: dict[str, dict] = {}
     for network, (_, _, size) in NETWORKS.items():
-        torch = torch_model(network)
         keras = keras_model(network)
         found[network] = {
-            "torch": {n: list(t.shape) for n, t in torch.state_dict().items() if t.dim()},
-            "torch_logits": torch_logits(torch, image(size))[0].tolist(),
+            **_golden(torch_model(network)),
             "keras": [
                 [type(layer).__name__, layer.name, [list(w.shape) for w in layer.weights]]
                 for layer in keras.layers
@@ -163,6 +189,8 @@ def _write() -> None:
         print(network, found[network]["torch_logits"], found[network]["keras_logits"])
     GOLDENS.parent.mkdir(exist_ok=True)
     GOLDENS.write_text(json.dumps(found, separators=(",", ":")) + "\n")
+    ports = {name: _golden(ported_model(name)) for name in PORTED}
+    PORTS.write_text(json.dumps(ports, separators=(",", ":")) + "\n")
 
 
 if __name__ == "__main__":

@@ -196,6 +196,12 @@ def test_sizes_that_do_not_divide_are_refused_with_the_fix(name):
         shapes(tiny(name), image(size=SIZE + 2 if name == "ViT" else SIZE + 1))
 
 
+def test_an_efficientnet_of_no_or_eight_stages_is_refused():
+    for stages in (0, 8):
+        with pytest.raises(ConfigError, match=f"1 to 7 stages, got {stages}"):
+            shapes(models.EfficientNet(stages=stages), image())
+
+
 @everything
 def test_dropout_needs_its_key_in_training_only(name):
     if "dropout" not in models.get(name).__dataclass_fields__:

@@ -59,8 +59,9 @@ def test_resnet_101_equals_torchvision():
         (MobileNetV2(num_classes=1000), 64, 3_504_872, 34_112),
         (EfficientNet(num_classes=1000), 64, 5_288_548, 42_016),
         (EfficientNet(num_classes=1000, depth=1.1), 64, 7_794_184, 62_048),
+        (EfficientNet(num_classes=1000, variant="lite"), 64, 4_652_008, 42_016),
     ],
-    ids=["VGG-16", "VGG-19", "MobileNetV2", "EfficientNetB0", "EfficientNetB1"],
+    ids=["VGG-16", "VGG-19", "MobileNetV2", "EfficientNetB0", "EfficientNetB1", "Lite0"],
 )
 def test_classifiers_equal_torchvision_and_keras(model, size, trained, statistics):
     variables = shapes(model, 1, size, size, 3)

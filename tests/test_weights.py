@@ -19,6 +19,7 @@ from brainjax.types import CheckpointError, ConfigError
 from brainjax.weights import load_pretrained
 
 GOLDENS = json.loads(parity.GOLDENS.read_text())
+PORTS = json.loads(parity.PORTS.read_text())
 # The variant of our network that has Keras's padding, strides and norms.
 KERAS = {"ResNet": {"variant": "v1"}, "VGG": {}}
 jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -43,8 +44,8 @@ def logits(model, variables, x):
     return np.asarray(apply(variables, x))
 
 
-def torch_tensors(network):
-    shapes = {n: tuple(s) for n, s in GOLDENS[network]["torch"].items()}
+def torch_tensors(network, goldens=GOLDENS):
+    shapes = {n: tuple(s) for n, s in goldens[network]["torch"].items()}
     return {n: parity.weights(n, s, parity.torch_kind(n, s)) for n, s in shapes.items()}
 
 
@@ -84,6 +85,67 @@ def test_torchvision_s_weights_give_torchvision_s_logits(network, tmp_path):
     )
     found = logits(model, with_vgg_s_head(filled, network, *head), x)[0]
     np.testing.assert_allclose(found, GOLDENS[network]["torch_logits"], **TOLERANCE)
+
+
+@pytest.mark.parametrize("network", parity.PORTED)
+def test_ported_weights_give_their_package_s_logits(network, tmp_path):
+    """efficientnet-pytorch's names, for TensorFlow's EfficientNet and EfficientNet-Lite."""
+    model = models.EfficientNet(num_classes=parity.CLASSES, **parity.PORTED[network])
+    file = write_pth(tmp_path / "w.pth", torch_tensors(network, PORTS))
+    filled = load_pretrained(file, model, empty(model))
+    assert not filled.kept
+    assert filled.normalize == ("symmetric" if model.variant == "lite" else "imagenet")
+    found = logits(model, filled.variables, parity.image(64))[0]
+    np.testing.assert_allclose(found, PORTS[network]["torch_logits"], **TOLERANCE)
+
+
+def efficientnet_tensors(variant):
+    """B0's, as torchvision names them or, of Keras's variant, efficientnet-pytorch."""
+    ported = variant == "keras"
+    return torch_tensors("efficientnet-b0", PORTS) if ported else torch_tensors("EfficientNet")
+
+
+def efficientnet_file(variant, suffix, folder):
+    """B0's weights as PyTorch or Keras store them."""
+    file = folder / f"w{suffix}"
+    if suffix != ".pth":
+        return write_keras(file, keras_layers("EfficientNet"))
+    return write_pth(file, efficientnet_tensors(variant))
+
+
+@pytest.mark.parametrize(
+    "variant, suffix",
+    [("torchvision", ".pth"), *(("keras", s) for s in (".pth", ".h5", ".weights.h5"))],
+)
+def test_the_first_stages_of_an_efficientnet_take_theirs(variant, suffix, tmp_path):
+    file = efficientnet_file(variant, suffix, tmp_path)
+    whole = models.EfficientNet(num_classes=parity.CLASSES, variant=variant)
+    whole = load_pretrained(file, whole, empty(whole)).variables
+    model = models.EfficientNet(variant=variant, stages=6, last=False)
+    filled = load_pretrained(file, model, empty(model))
+    why = "not in these weights" if suffix == ".pth" else "the head is another there"
+    assert filled.kept == {"head/out": why}
+    for part, found in filled.variables.items():
+        layers = {name: arrays for name, arrays in found.items() if name != "head"}
+        jax.tree.map(np.testing.assert_array_equal, layers, {n: whole[part][n] for n in layers})
+        assert "stage6_block4" in layers and "stage7_block1" not in layers
+    deeper = models.EfficientNet(variant=variant, stages=6, last=False, depth=1.1)
+    with pytest.raises(CheckpointError, match="of another network"):
+        load_pretrained(file, deeper, empty(deeper))
+
+
+EXTRA = {"torchvision": "features.1.1.block.0.0", "keras": "_blocks.16._expand_conv"}
+
+
+@pytest.mark.parametrize("variant", EXTRA)
+def test_a_deeper_efficientnet_is_not_taken_in_part(variant, tmp_path):
+    extra, tensors = EXTRA[variant], efficientnet_tensors(variant)
+    tensors[f"{extra}.weight"] = np.zeros((32, 1, 3, 3), np.float32)
+    file = write_pth(tmp_path / "w.pth", tensors)
+    for cut in ({}, {"stages": 6, "last": False}):
+        model = models.EfficientNet(variant=variant, **cut)
+        with pytest.raises(CheckpointError, match=f"goes on with '{extra}'"):
+            load_pretrained(file, model, empty(model))
 
 
 @each
@@ -269,6 +331,20 @@ def test_parity_with_torchvision_itself(network, suffix, tmp_path):
     head = (head.weight.detach().numpy().T, head.bias.detach().numpy()) if head else (0, 0)
     expected = parity.torch_logits(reference, x)
     agree(logits(model, with_vgg_s_head(filled, network, *head), x), expected)
+
+
+@needs
+@pytest.mark.slow
+@pytest.mark.parametrize("network", parity.PORTED)
+def test_parity_with_the_ported_efficientnets_themselves(network, tmp_path):
+    import torch
+
+    pytest.importorskip("efficientnet_lite_pytorch", reason="pip install -e '.[parity]'")
+    reference, x, file = parity.ported_model(network), parity.image(64), tmp_path / "w.pth"
+    torch.save(reference.state_dict(), file)
+    model = models.EfficientNet(num_classes=parity.CLASSES, **parity.PORTED[network])
+    filled = load_pretrained(file, model, empty(model))
+    agree(logits(model, filled.variables, x), parity.torch_logits(reference, x))
 
 
 @needs

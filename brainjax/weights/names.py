@@ -116,32 +116,49 @@ def _mobilenet(model: MobileNetV2) -> Iterator[Layer]:
         yield _layer("head/out", "dense", "classifier.1", "predictions")
 
 
+# The layers of EfficientNet's block here, their kinds, and their names in torchvision (where the first step is missing
+# without an expansion), in efficientnet-pytorch and in Keras.
+_MBCONV = (
+    ("expand_conv", "conv", (0, "0"), "_expand_conv", "expand_conv"),
+    ("expand_norm", "norm", (0, "1"), "_bn0", "expand_bn"),
+    ("depthwise_conv", "depthwise", (1, "0"), "_depthwise_conv", "dwconv"),
+    ("depthwise_norm", "norm", (1, "1"), "_bn1", "bn"),
+    ("squeeze_excite/reduce", "conv", (2, "fc1"), "_se_reduce", "se_reduce"),
+    ("squeeze_excite/expand", "conv", (2, "fc2"), "_se_expand", "se_expand"),
+    ("project_conv", "conv", (3, "0"), "_project_conv", "project_conv"),
+    ("project_norm", "norm", (3, "1"), "_bn2", "project_bn"),
+)
+
+
 def _efficientnet(model: EfficientNet) -> Iterator[Layer]:
-    yield _layer("stem_conv", "conv", "features.0.0", "stem_conv")
-    yield _layer("stem_norm", "norm", "features.0.1", "stem_bn")
-    for i, blocks in enumerate(model.blocks()):
-        for j in range(blocks):
-            here, torch = f"stage{i + 1}_block{j + 1}", f"features.{i + 1}.{j}.block"
-            keras, k = f"block{i + 1}{chr(ord('a') + j)}", 0
-            if i:
-                yield _layer(f"{here}/expand_conv", "conv", f"{torch}.0.0", f"{keras}_expand_conv")
-                yield _layer(f"{here}/expand_norm", "norm", f"{torch}.0.1", f"{keras}_expand_bn")
-                k = 1
-            yield _layer(f"{here}/depthwise_conv", "depthwise", f"{torch}.{k}.0", f"{keras}_dwconv")
-            yield _layer(f"{here}/depthwise_norm", "norm", f"{torch}.{k}.1", f"{keras}_bn")
-            gate = f"{here}/squeeze_excite"
-            yield _layer(f"{gate}/reduce", "conv", f"{torch}.{k + 1}.fc1", f"{keras}_se_reduce")
-            yield _layer(f"{gate}/expand", "conv", f"{torch}.{k + 1}.fc2", f"{keras}_se_expand")
-            yield _layer(
-                f"{here}/project_conv", "conv", f"{torch}.{k + 2}.0", f"{keras}_project_conv"
-            )
-            yield _layer(
-                f"{here}/project_norm", "norm", f"{torch}.{k + 2}.1", f"{keras}_project_bn"
-            )
-    yield _layer("last_conv", "conv", "features.8.0", "top_conv")
-    yield _layer("last_norm", "norm", "features.8.1", "top_bn")
+    """PyTorch's names are torchvision's, or efficientnet-pytorch's where the weights came from TensorFlow."""
+    lite, ported = model.variant == "lite", model.variant != "torchvision"
+
+    def layer(path: str, kind: str, torchvision: str, port: str, keras: str) -> Layer:
+        return _layer(path, kind, port if ported else torchvision, keras)
+
+    yield layer("stem_conv", "conv", "features.0.0", "_conv_stem", "stem_conv")
+    yield layer("stem_norm", "norm", "features.0.1", "_bn0", "stem_bn")
+    places = [(i, j) for i, blocks in enumerate(model.blocks()) for j in range(blocks)]
+    for n, (i, j) in enumerate(places):
+        here, keras = f"stage{i + 1}_block{j + 1}", f"block{i + 1}{chr(ord('a') + j)}"
+        for part, kind, (step, rest), port, name in _MBCONV:
+            if (part.startswith("expand") and i == 0) or (part.startswith("squeeze") and lite):
+                continue
+            torchvision = f"features.{i + 1}.{j}.block.{step - (i == 0)}.{rest}"
+            names = torchvision, f"_blocks.{n}.{port}", f"{keras}_{name}"
+            yield layer(f"{here}/{part}", kind, *names)
+    if model.stages < 7 or not model.last:
+        return  # what follows is not as in `published`
+    yield layer("last_conv", "conv", "features.8.0", "_conv_head", "top_conv")
+    yield layer("last_norm", "norm", "features.8.1", "_bn1", "top_bn")
     if model.head == "linear":
-        yield _layer("head/out", "dense", "classifier.1", "predictions")
+        yield layer("head/out", "dense", "classifier.1", "_fc", "predictions")
+
+
+def published(model: nn.Module) -> nn.Module:
+    """The network whose weights were published; `model` is that one or its first stages."""
+    return model.clone(stages=7, last=True) if isinstance(model, EfficientNet) else model
 
 
 def in_head(layer: Layer) -> bool:

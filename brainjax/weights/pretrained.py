@@ -16,14 +16,14 @@ from brainjax.types import CheckpointError
 from brainjax.weights.archive import MALFORMED, reason
 from brainjax.weights.convert import from_keras, from_torch
 from brainjax.weights.keras_file import read_keras
-from brainjax.weights.names import layers
+from brainjax.weights.names import layers, published
 from brainjax.weights.npz_file import read_npz
 from brainjax.weights.torch_file import read_torch
 from brainjax.weights.vit import from_vit
 
 _TORCH, _KERAS = (".pth", ".pt", ".safetensors"), (".h5", ".keras")
 # How images were normalised (see `brainjax.preprocess.normalize`) for Keras's networks: ResNet's stands for its encoders.
-# For torchvision's it is 'imagenet', for Google's transformers 'symmetric', whatever the network.
+# For torchvision's it is 'imagenet', for Google's transformers and EfficientNet-Lite 'symmetric'.
 _KERAS_INPUT = {VGG: "caffe", MobileNetV2: "symmetric", EfficientNet: "imagenet"}
 _LAST = ("head", "head/out")  # layers whose width is the number of classes
 # Variables that belong to a layer; others, as position embeddings, stand for themselves.
@@ -57,8 +57,8 @@ def load_pretrained(path: str | pathlib.Path, model: nn.Module, variables: Any) 
     standardises its kernels). Position embeddings are interpolated to the grid at hand.
 
     Args:
-        path: `.pth`, `.pt` or `.safetensors` of torchvision; `.h5`, `.weights.h5` or `.keras` of Keras's applications;
-            `.npz` of google-research/vision_transformer.
+        path: `.pth`, `.pt` or `.safetensors` of torchvision, efficientnet-pytorch or efficientnet-lite-pytorch; `.h5`,
+            `.weights.h5` or `.keras` of Keras's applications; `.npz` of google-research/vision_transformer.
         model: one of the networks in `brainjax.weights.names` or, for `.npz`, ViT or TransUNet; its `variant`, where it has
             one, must be that of the file's library.
         variables: of `model`, as `model.init` gives them.
@@ -109,22 +109,28 @@ def _read(
     """(arrays by layer, reasons of layers that keep their own weights)."""
     if path.suffix == ".npz":
         return from_vit(model, read_npz(path), shapes, path)
-    table = list(layers(model))
+    own = {layer.path for layer in layers(model)}
+    # All layers are looked for, also those that a shorter network does without: what is left over is of another one.
+    table = list(layers(published(model)))
+    kept: dict[str, str] = {}
     if path.suffix in _KERAS:
-        return from_keras(table, read_keras(path), shapes, path)
-    if path.suffix == ".safetensors":
-        return from_torch(table, _read_safetensors(path), path), {}
-    if path.suffix in _TORCH:
-        return from_torch(table, read_torch(path), path), {}
-    known = ", ".join((*_TORCH, *_KERAS, ".npz"))
-    raise CheckpointError(f"{path}: weights are read from {known} files")
+        found, kept = from_keras(table, read_keras(path), shapes, path)
+    elif path.suffix == ".safetensors":
+        found = from_torch(table, _read_safetensors(path), path)
+    elif path.suffix in _TORCH:
+        found = from_torch(table, read_torch(path), path)
+    else:
+        known = ", ".join((*_TORCH, *_KERAS, ".npz"))
+        raise CheckpointError(f"{path}: weights are read from {known} files")
+    return {layer: arrays for layer, arrays in found.items() if layer in own}, kept
 
 
 def _input(path: pathlib.Path, model: nn.Module) -> str:
     """What the authors of such files and networks made of an image."""
     if path.suffix in _KERAS:
         return _KERAS_INPUT.get(type(model), "caffe")
-    return "symmetric" if path.suffix == ".npz" else "imagenet"
+    lite = isinstance(model, EfficientNet) and model.variant == "lite"
+    return "symmetric" if path.suffix == ".npz" or lite else "imagenet"
 
 
 def _classes_differ(there: tuple[int, ...], here: tuple[int, ...]) -> bool:
