@@ -28,6 +28,11 @@ _ALSO = flags.DEFINE_string(
     "",
     "Sentences for the card's scores: what else was measured of this model or one trained like it.",
 )
+_BEGUN_WITH = flags.DEFINE_string(
+    "begun_with",
+    "",
+    "Sentences for the card's licences: whose published weights the training began with, and under which terms.",
+)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where result.json goes; default <run>/export.")
 
 
@@ -76,6 +81,7 @@ def main() -> None:
         "exported": datetime.date.today().isoformat(),
         "limits": _LIMITS.value,
         "also": _ALSO.value,
+        "begun_with": _BEGUN_WITH.value,
         "part": split.judged,
     }
     if model.task == "classification":

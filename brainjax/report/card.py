@@ -48,7 +48,7 @@ their names are in `config.json` under `facts.trained_on`, beside every option o
 
 ## Data and licence
 
-{citation} Licence of the data: {licence}. The weights are derived from these data and carry the same licence.
+{rights}
 
 ## Limits
 

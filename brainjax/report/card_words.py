@@ -16,6 +16,7 @@ def shared(name: str, config: dict[str, Any], facts: dict[str, Any]) -> dict[str
         begin with what parts them from the text before.
     """
     told = ("parameters", "storage", "exported", "protocol", "dataset", "citation", "licence")
+    rights = f"{facts['citation']} Licence of the data: {facts['licence']}. The weights are derived from these data and carry the same licence."
     init = config["train"].get("init")
     return {
         "name": name,
@@ -29,6 +30,7 @@ def shared(name: str, config: dict[str, Any], facts: dict[str, Any]) -> dict[str
         "optimizer": config["optimizer"]["name"],
         "n_train": len(facts["trained_on"]),
         "also": f" {facts['also']}" if facts.get("also") else "",
+        "rights": f"{rights} {facts.get('begun_with', '')}".strip(),
         "limits": f"\n\n{facts['limits']}" if facts.get("limits") else "",
         **{key: facts[key] for key in told},
     }

@@ -43,7 +43,7 @@ Confusion, true class by predicted class:
 
 ## Data and licence
 
-{citation} Licence of the data: {licence}. The weights are derived from these data and carry the same licence.
+{rights}
 
 ## Limits
 

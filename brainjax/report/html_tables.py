@@ -36,6 +36,7 @@ _KNOWN = {  # of a model's facts, those for people
     "parameters": "parameters",
     "metrics": "scores",
     "also": "also measured",
+    "begun_with": "begun with",
     "limits": "limits",
     "exported": "exported",
 }

@@ -45,7 +45,7 @@ are in `config.json` under `facts.trained_on`, beside every option of the run.
 
 ## Data and licence
 
-{citation} Licence of the data: {licence}. The weights are derived from these data and carry the same licence.
+{rights}
 
 ## Limits
 
