@@ -20,7 +20,7 @@ from absl import flags
 from experiments import entry
 
 _SLICES = flags.DEFINE_string(
-    "slices", "tumor4_resnet", "A released classifier of pictures, by name or folder, or a run's."
+    "slices", "tumor4_lite", "A released classifier of pictures, by name or folder, or a run's."
 )
 _VOLUMES = flags.DEFINE_string(
     "volumes",

@@ -2,7 +2,7 @@ r"""Scores a trained model on a folder of patients, or of images.
 
     python -m experiments.evaluate --checkpoint=checkpoints/lgg_unet --data_dir=DIR --split=all
 
-    python -m experiments.evaluate --checkpoint=checkpoints/tumor4_resnet --data_dir=DIR --split=all
+    python -m experiments.evaluate --checkpoint=checkpoints/tumor4_lite --data_dir=DIR --split=all
 
     python -m experiments.evaluate --checkpoint=runs/fold0,runs/fold1,runs/fold2 --data_dir=DIR --split=all
 

@@ -1,7 +1,7 @@
 r"""Says what a classifier sees in an image or a scan, or in all of a folder; segments every case in a folder of volumes.
 
-    python -m experiments.predict --checkpoint=checkpoints/tumor4_resnet scan.jpg
-    python -m experiments.predict --checkpoint=checkpoints/tumor4_resnet FOLDER --workdir=predictions
+    python -m experiments.predict --checkpoint=checkpoints/tumor4_lite scan.jpg
+    python -m experiments.predict --checkpoint=checkpoints/tumor4_lite FOLDER --workdir=predictions
     python -m experiments.predict --checkpoint=checkpoints/runs/tumor4_volume t1ce.nii.gz FOLDER
     python -m experiments.predict --checkpoint=checkpoints/runs/brats FOLDER --workdir=predictions
 

@@ -268,7 +268,7 @@ def test_pictures_get_a_class_and_where_colours_are_sequences_a_mask(tmp_path):
 def test_a_real_classifier_explains_a_picture():
     grey = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
     none = dict.fromkeys(module.MODELS, "")
-    found = Pipeline.load(**none | {"slices": "tumor4_resnet"}).picture(grey, name="noise")
+    found = Pipeline.load(**none | {"slices": "tumor4_lite"}).picture(grey, name="noise")
     assert sum(found.classes["slices"].values()) == pytest.approx(1, abs=1e-4)
     (picture,) = found.pictures.values()
     assert picture.dtype == np.uint8 and picture.ndim == 3

@@ -266,3 +266,6 @@ def test_a_classifier_s_card_says_what_its_pictures_chose_and_what_else_was_meas
     told = {"part": "val", "also": "One like it scored 0.4."}
     text = class_card.class_card("it", config, {**facts, **told})
     assert "One like it scored 0.4. Measured on 10 images that chose its temperature" in text
+    assert "carry the same licence.\n\n## Limits" in text
+    text = class_card.class_card("it", config, {**facts, "begun_with": "Weights of theirs: MIT."})
+    assert "carry the same licence. Weights of theirs: MIT.\n\n## Limits" in text

@@ -14,7 +14,7 @@ from brainjax.types import DataError
 class Classifier(Model):
     """A classification network, its weights and its preprocessing.
 
-        model = Classifier.load("checkpoints/tumor4_resnet")
+        model = Classifier.load("checkpoints/tumor4_lite")
         model(image)  # [H W] or [H W 3] uint8 -> {"glioma_tumor": 0.97, ...}
 
     Attributes: see `Model`.

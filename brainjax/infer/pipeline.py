@@ -31,7 +31,7 @@ from brainjax.types import BrainjaxError, DataError
 
 MODELS = {
     "strip": "strip_unet",
-    "slices": "tumor4_resnet",
+    "slices": "tumor4_lite",
     "volume": "",
     "segment": "lgg_unet",
     "segment_t1": "lgg_t1_unet",
