@@ -70,7 +70,7 @@ def test_it_serves_until_asked_to_stop_and_leaves_nothing(tmp_path, command, cod
         urllib.request.urlopen(f"{address}api/sessions", data=b"").close()
         assert list(scratch.iterdir())  # a session's folder
         process.send_signal(how)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=120)
     finally:
         process.kill()
     assert process.returncode == code and "Traceback" not in errors
@@ -110,7 +110,7 @@ def test_a_run_that_does_not_end_is_no_crash_and_leaves_nothing(tmp_path):
         said = [process.stdout.readline() for _ in range(2)]
         assert "in the middle\n" in said and list(tmp_path.glob("brainjax-*"))
         process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=120)
     finally:
         process.kill()
     assert process.returncode == 75 and "Traceback" not in errors
@@ -122,6 +122,6 @@ def test_what_is_no_scan_is_told_at_once(tmp_path):
         *("brainjax", "view", "--no-browser", "--port", "0", str(tmp_path / "none.nii")),
         scratch=tmp_path,
     )
-    out, errors = process.communicate(timeout=60)
+    out, errors = process.communicate(timeout=120)
     assert process.returncode == 1 and not out
     assert errors.startswith("error: ") and "no such file" in errors and errors.count("\n") == 1

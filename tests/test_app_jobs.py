@@ -12,6 +12,8 @@ from brainjax.app.jobs import LOADING, Job, Jobs
 from brainjax.app.sessions import Sessions
 from brainjax.types import BrainjaxError, DataError
 
+PATIENCE_S = 60  # with a machine that does other things too
+
 
 @pytest.fixture
 def sessions():
@@ -27,7 +29,7 @@ def opened(sessions):
 
 
 def wait(job):
-    until = time.monotonic() + 10
+    until = time.monotonic() + PATIENCE_S
     while job.active:
         assert time.monotonic() < until, f"still {job.status}"
         time.sleep(0.005)
@@ -67,7 +69,7 @@ def test_runs_wait_for_each_other_and_know_their_place(sessions):
     jobs = Jobs(lambda: gate)
     several = [opened(sessions) for _ in range(3)]
     first, second, third = [jobs.submit(session) for session in several]
-    until = time.monotonic() + 10
+    until = time.monotonic() + PATIENCE_S
     while first.status != "running" and time.monotonic() < until:
         time.sleep(0.005)
     assert [jobs.ahead(job) for job in (first, second, third)] == [0, 1, 2]
@@ -95,7 +97,7 @@ def let_go(how, job, session):
 def running(jobs, session):
     """A run that has begun."""
     job = jobs.submit(session)
-    until = time.monotonic() + 10
+    until = time.monotonic() + PATIENCE_S
     while "strip" not in job.stages:
         assert time.monotonic() < until
         time.sleep(0.005)
@@ -143,12 +145,12 @@ def test_closing_ends_what_runs_and_what_waits(sessions):
 
 def test_closing_waits_no_longer_than_told(sessions):
     go = threading.Event()
-    jobs = Jobs(lambda: lambda scan, progress: (progress("strip", 0.5), go.wait(10)))
+    jobs = Jobs(lambda: lambda scan, progress: (progress("strip", 0.5), go.wait(PATIENCE_S)))
     running(jobs, opened(sessions))
     begun = time.monotonic()
-    assert not jobs.close(0.1) and time.monotonic() - begun < 5
+    assert not jobs.close(0.1) and time.monotonic() - begun < PATIENCE_S / 2
     go.set()
-    assert jobs.close(10)
+    assert jobs.close(PATIENCE_S)
 
 
 @pytest.mark.parametrize("how", ["stop", "another scan", "the page went away"])

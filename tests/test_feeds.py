@@ -143,7 +143,7 @@ def test_memory_gathers_ahead_of_its_consumer():
     source = _Disk()
     batches = feeds.memory(source, _order(source), 0, 1000, depth=3)
     next(batches)
-    for _ in range(100):
+    for _ in range(1000):
         if source.calls >= 3:
             break
         threading.Event().wait(0.02)

@@ -13,6 +13,8 @@ from tiny import ROOT, clean_environment
 from brainjax.train.signals import EXIT_CODE, PATIENCE, Interrupted, StopRequest
 from brainjax.types import BrainjaxError, ConfigError
 
+PATIENCE_S = 20  # with a machine that does other things too
+
 
 def handlers():
     return [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
@@ -27,7 +29,7 @@ def test_a_signal_is_noted_and_the_handlers_are_put_back(number):
         assert stop.asked
         os.kill(os.getpid(), signal.SIGTERM)  # a second one changes nothing
     assert handlers() == before
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE_S
     while threading.active_count() > threads and time.monotonic() < deadline:
         time.sleep(0.01)
     assert threading.active_count() == threads  # the watching thread ended
@@ -64,14 +66,16 @@ def test_other_threads_are_left_alone():
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts them in /proc")
 def test_file_descriptors_are_given_back():
     def count():
-        time.sleep(0.1)  # the thread closes its end
         return len(os.listdir("/proc/self/fd"))
 
     before = count()
     for _ in range(5):
         with StopRequest():
             pass
-    assert count() == before
+    deadline = time.monotonic() + PATIENCE_S
+    while count() > before and time.monotonic() < deadline:
+        time.sleep(0.01)  # the threads close their ends
+    assert count() <= before
 
 
 def test_interrupted_is_an_error_with_an_exit_code():
@@ -91,7 +95,7 @@ def end_of(code, ready="ready\n", **environment):
     assert child.stdout.readline() == ready
     begun = time.monotonic()
     child.send_signal(signal.SIGTERM)
-    out, err = child.communicate(timeout=30)
+    out, err = child.communicate(timeout=120)
     return child.returncode, out + err, time.monotonic() - begun
 
 
@@ -101,10 +105,10 @@ def test_at_once_ends_where_it_stands():
         "from brainjax.train.signals import StopRequest\n"
         "with StopRequest(at_once=True):\n"
         "    print('ready', flush=True)\n"
-        "    time.sleep(20)\n"
+        "    time.sleep(60)\n"
         "print('not reached')"
     )
-    assert code == EXIT_CODE == 75 and seconds < 5
+    assert code == EXIT_CODE == 75 and seconds < PATIENCE_S
     assert text == "stopped by SIGTERM\n"
 
 
@@ -114,8 +118,8 @@ from brainjax.train import signals
 with signals.StopRequest({mode}):
     # Said when the call is under way: a signal before it would be handled like any other.
     threading.Timer(1.0, lambda: print("ready", flush=True)).start()
-    # One call of many seconds without a bytecode between, as a compile is.
-    hashlib.pbkdf2_hmac("sha256", b"", b"", 100_000_000)
+    # One call of many minutes without a bytecode between, as a compile is.
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 1_000_000_000)
 print("not reached")
 """
 
@@ -123,28 +127,30 @@ print("not reached")
 @pytest.mark.parametrize("mode", ["", "at_once=True"])
 def test_one_long_call_cannot_hold_up_the_end(mode):
     code, text, seconds = end_of(BUSY.format(mode=mode), **{PATIENCE: "1"})
-    assert code == 75 and seconds < 8
+    assert code == 75 and seconds < PATIENCE_S
     assert text == "stopped while the device was busy: the last saved checkpoint stands\n"
 
 
 SAVING = """
-import time
+import threading, time
 from brainjax.train.signals import StopRequest
+saved, asked = threading.Event(), threading.Event()
 with StopRequest() as stop:
-    begun = time.monotonic()
-    stop.saving = lambda: 0.1 < time.monotonic() - begun < {until}
+    stop.saving = lambda: asked.set() or not saved.is_set()
     print("ready", flush=True)
-    time.sleep(2.5)
+    asked.wait()  # as it is when patience is at its end
+    time.sleep(1)
     print("saved", flush=True)
+    saved.set()
+    time.sleep(60)
+print("not reached")
 """
 
 
-@pytest.mark.parametrize(
-    ("until", "ends"), [(2.4, "saved\n"), (0.6, "last saved checkpoint stands\n")]
-)
-def test_a_save_that_has_begun_is_finished_and_nothing_else_waited_for(until, ends):
-    _, text, _ = end_of(SAVING.format(until=until), **{PATIENCE: "0.4"})
-    assert text.endswith(ends)
+def test_a_save_that_has_begun_is_finished_and_nothing_else_waited_for():
+    code, text, seconds = end_of(SAVING, **{PATIENCE: "0.4"})
+    assert code == 75 and seconds < PATIENCE_S
+    assert text == "saved\nstopped while the device was busy: the last saved checkpoint stands\n"
 
 
 @pytest.mark.parametrize("text", ["soon", "-1", "nan", "inf"])

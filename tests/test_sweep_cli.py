@@ -72,7 +72,7 @@ def test_shards_a_stop_and_a_merged_report(sweep_file, tmp_path):
         assert child.poll() is None
         time.sleep(0.05)
     child.send_signal(signal.SIGTERM)
-    _, err = child.communicate(timeout=60)
+    _, err = child.communicate(timeout=120)
     assert child.returncode == 75 and "stopped" in err and "Traceback" not in err
     assert result_of(run(*shard))["metrics"] == {"trials": 2, "missing": 2, "diverged": 0}
 

@@ -227,8 +227,8 @@ def test_sigterm_at_any_moment_ends_with_75_and_the_same_command_goes_on(trained
         _wait(child, tmp_path, moment)
         begun = time.monotonic()
         child.send_signal(signal.SIGTERM)
-        _, err = child.communicate(timeout=60)
-        assert time.monotonic() - begun < 10, moment
+        _, err = child.communicate(timeout=120)
+        assert time.monotonic() - begun < 30, moment
         assert "Traceback" not in err, moment
         if moment == "scoring" and child.returncode == 0:
             assert (
