@@ -23,9 +23,6 @@ from brainjax.models.layers import (
     resize,
 )
 
-# Tiny programs spend their time in the compiler, not on the data: the least optimisation is the quickest.
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
 AXES = {1: "W", 2: "HW", 3: "XYZ"}
 
 
@@ -89,7 +86,7 @@ def test_equals_xla_forward_and_both_gradients(space, size, strides, padding, di
     x, kernel = arrays((2, *space, 3), (size,) * len(space) + (3, 4))
     options = {"strides": strides, "padding": padding, "dilation": dilation}
 
-    @jit
+    @jax.jit
     def both(x, kernel):
         ours = forward_and_gradients(lambda x, k: conv(x, k, **options), x, kernel)
         xla = forward_and_gradients(lambda x, k: reference(x, k, **options), x, kernel)
@@ -120,7 +117,7 @@ def test_volumes_equal_xla(monkeypatch, slab_bytes, space, size, strides, paddin
     x, kernel = arrays((2, *space, 3), (*size, 3, 4))
     options = {"strides": strides, "padding": padding, "dilation": dilation}
 
-    @jit
+    @jax.jit
     def both(x, kernel):
         ours = forward_and_gradients(lambda x, k: conv(x, k, **options), x, kernel)
         xla = forward_and_gradients(lambda x, k: reference(x, k, **options), x, kernel)
@@ -155,7 +152,7 @@ def test_accelerators_get_xla_s_own_convolution_and_derivatives(space, strides):
 
 def test_bfloat16_keeps_its_dtype_and_accuracy():
     x, kernel = arrays((2, 6, 6, 3), (3, 3, 3, 4))
-    f = jit(lambda x, k: forward_and_gradients(conv, x, k))
+    f = jax.jit(lambda x, k: forward_and_gradients(conv, x, k))
     low = f(x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16))
     assert all(a.dtype == jnp.bfloat16 for a in low)
     high = jax.tree.map(lambda a: a.astype(jnp.bfloat16), f(x, kernel))
@@ -165,7 +162,7 @@ def test_bfloat16_keeps_its_dtype_and_accuracy():
 def test_under_vmap_and_remat():
     x, kernel = arrays((3, 2, 5, 6, 3), (3, 3, 3, 4))
 
-    @jit
+    @jax.jit
     def both(x, kernel):
         mapped = jax.vmap(jax.checkpoint(lambda x: forward_and_gradients(conv, x, kernel)))(x)
         single = [forward_and_gradients(conv, one, kernel) for one in x]
@@ -177,8 +174,8 @@ def test_under_vmap_and_remat():
 
 def test_kernels_mapped_over_an_ensemble():
     x, kernels = arrays((2, 5, 6, 3), (2, 3, 3, 3, 4))
-    mapped = jit(jax.vmap(lambda k: forward_and_gradients(conv, x, k)))(kernels)
-    one = jit(lambda k: forward_and_gradients(conv, x, k))
+    mapped = jax.jit(jax.vmap(lambda k: forward_and_gradients(conv, x, k)))(kernels)
+    one = jax.jit(lambda k: forward_and_gradients(conv, x, k))
     looped = [jnp.stack(parts) for parts in zip(*(one(k) for k in kernels), strict=True)]
     assert_close(mapped, looped, 1e-5)
 
@@ -186,7 +183,7 @@ def test_kernels_mapped_over_an_ensemble():
 def test_forward_mode_is_refused_at_stride_one():
     x, kernel = arrays((1, 4, 4, 2), (3, 3, 2, 2))
     with pytest.raises(TypeError, match="custom_vjp"):
-        jit(lambda x: jax.jvp(lambda v: conv(v, kernel), (x,), (x,))).lower(x)
+        jax.jit(lambda x: jax.jvp(lambda v: conv(v, kernel), (x,), (x,))).lower(x)
 
 
 def test_wrong_channels_are_named():
@@ -202,7 +199,7 @@ def test_same_padding_is_tensorflows():
 
 def test_several_inputs_equal_their_concatenation():
     x, y, kernel, bias = arrays((2, 6, 5, 3), (2, 6, 5, 2), (3, 3, 5, 4), (4,))
-    apply = jit(lambda *x: Conv(4).apply({"params": {"kernel": kernel, "bias": bias}}, *x))
+    apply = jax.jit(lambda *x: Conv(4).apply({"params": {"kernel": kernel, "bias": bias}}, *x))
     assert_close(apply(x, y), apply(jnp.concatenate([x, y], -1)), 1e-5)
 
 
@@ -213,7 +210,7 @@ def test_up_convolution_equals_xlas_transpose(monkeypatch, slab_bytes, space):
     rank, axes = len(space), AXES[len(space)]
     x, kernel, bias = arrays((2, *space, 3), (2,) * rank + (3, 4), (4,))
 
-    @jit
+    @jax.jit
     def both(x, kernel):
         transposed = lax.conv_transpose(
             x,
@@ -260,7 +257,7 @@ def test_depthwise_equals_xla_s_grouped_convolution(space, size, strides, paddin
     def own(x, kernel):
         return layer.apply({"params": {"kernel": kernel}}, x)
 
-    found, expected = (jit(functools.partial(forward_and_gradients, f)) for f in (own, grouped))
+    found, expected = (jax.jit(functools.partial(forward_and_gradients, f)) for f in (own, grouped))
     assert_close(found(x, kernel), expected(x, kernel), 1e-5)
 
 
@@ -275,7 +272,7 @@ def test_depthwise_is_xla_s_own_on_accelerators():
 def test_standardised_kernels_ignore_scale_and_offset():
     x, kernel = arrays((2, 5, 5, 3), (3, 3, 3, 4))
     module = Conv(4, standardize=True, use_bias=False)
-    apply = jit(lambda kernel: module.apply({"params": {"kernel": kernel}}, x))
+    apply = jax.jit(lambda kernel: module.apply({"params": {"kernel": kernel}}, x))
     y = apply(kernel)
     assert_close(apply(5 * kernel + 2), y, 1e-3)
     assert float(np.std(y)) > 2  # 27 taps of unit variance, fewer at the border
@@ -286,7 +283,7 @@ def test_max_pools_equal_flax(shape):
     (x,) = arrays(shape)
     twos, threes, ones = ((n,) * (len(shape) - 2) for n in (2, 3, (1, 1)))
 
-    @jit
+    @jax.jit
     def both(x):
         ours = max_pool(x), max_pool_3(x, 1), max_pool_3(x, "SAME")
         flax = (
@@ -303,7 +300,7 @@ def test_max_pools_equal_flax(shape):
 def test_max_pool_gradient_is_shared_and_conserved(pool):
     x = np.zeros((1, 4, 4, 1), np.float32)
     x[0, 0, 0, 0] = 1.0
-    g = np.asarray(jit(jax.grad(lambda x: pool(x).sum()))(x))
+    g = np.asarray(jax.jit(jax.grad(lambda x: pool(x).sum()))(x))
     assert g.sum() == pytest.approx(4.0)  # one for each of the 2 x 2 outputs
     assert g[0, 0, 0, 0] == pytest.approx(1.0)
 
@@ -317,7 +314,7 @@ def test_doubling_equals_jax_s_linear_resize(shape):
         y, vjp = jax.vjp(f, x)
         return y, vjp(jnp.cos(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape))
 
-    @jit
+    @jax.jit
     def both():
         ours = value_and_gradient(lambda x: resize(x, fine[1:-1]))
         theirs = value_and_gradient(lambda x: jax.image.resize(x, fine, "linear", antialias=False))
@@ -336,7 +333,7 @@ def test_group_norm_equals_flax_s_with_its_gradients(groups):
         return y, vjp(jnp.cos(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape))
 
     theirs = nn.GroupNorm(num_groups=groups or x.shape[-1], epsilon=1e-5)
-    both = jit(lambda: (value_and_gradients(GroupNorm(groups)), value_and_gradients(theirs)))
+    both = jax.jit(lambda: (value_and_gradients(GroupNorm(groups)), value_and_gradients(theirs)))
     assert_close(*both(), 1e-5)
 
 
@@ -355,7 +352,7 @@ def test_batch_norm_equals_flax_s_with_its_gradients_and_statistics(train):
         return y, vjp(jnp.cos(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape)), moved
 
     theirs = nn.BatchNorm(momentum=0.9, use_running_average=not train)
-    both = jit(
+    both = jax.jit(
         lambda: (
             everything(lambda v, x: BatchNorm().apply(v, x, train=train, mutable="batch_stats")),
             everything(lambda v, x: theirs.apply(v, x, mutable="batch_stats")),
@@ -382,7 +379,7 @@ def test_an_offset_is_as_good_as_added_before(kind, train):
         to_x, to_offset = vjp(jnp.cos(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape))
         return (y, to_x, moved), to_offset
 
-    (ours, one), (theirs, other) = jit(lambda: (everything(True), everything(False)))()
+    (ours, one), (theirs, other) = jax.jit(lambda: (everything(True), everything(False)))()
     assert_close(ours, theirs, 1e-5)
     np.testing.assert_allclose(one, other, atol=1e-5)  # exactly 0 where it is only rounding there
 
@@ -394,7 +391,7 @@ def test_a_bias_without_effect_has_no_gradient():
         "norm": {"norm": {"scale": ones, "bias": ones}},
     }
     block = ConvNormAct(4, norm="instance")
-    loss = jit(jax.grad(lambda p: block.apply({"params": p}, x, train=True).sum()))
+    loss = jax.jit(jax.grad(lambda p: block.apply({"params": p}, x, train=True).sum()))
     found = loss(params)
     assert not np.any(found["conv"]["bias"]) and np.any(found["conv"]["kernel"])
     with_bias = block.apply({"params": params}, x, train=True)

@@ -35,7 +35,7 @@ def free_port():
 def together(workdir, *, count=2, devices=1):
     """Runs the command in so many processes; what each printed, the exit codes checked."""
     port, env = free_port(), clean_environment()
-    env["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
+    env["XLA_FLAGS"] += f" --xla_force_host_platform_device_count={devices}"
     children = [
         subprocess.Popen(
             [*COMMAND, f"--workdir={workdir}"]

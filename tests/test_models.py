@@ -22,9 +22,6 @@ from brainjax.models.resnet import ResNetEncoder
 from brainjax.models.vit import SelfAttention, Transformer
 from brainjax.types import ConfigError
 
-# Tiny programs spend their time in the compiler, not on the data: the least optimisation is the quickest.
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
 TINY = {
     "EfficientNet": {"width": 0.05, "depth": 0.1, "drop_path": 0.0, "dropout": 0.0},
     "MobileNetV2": {"width": 0.4, "depth": 0.1, "dropout": 0.0},
@@ -91,7 +88,7 @@ def training_step(name, remat=False):
         )
         return (out**2).mean() + out.sum() / out.size, (out, new.get("batch_stats"))
 
-    grads, (out, stats) = jit(jax.grad(loss, has_aux=True))(variables["params"], pixels(x))
+    grads, (out, stats) = jax.jit(jax.grad(loss, has_aux=True))(variables["params"], pixels(x))
     return variables, out, stats, grads
 
 
@@ -176,7 +173,7 @@ def test_bfloat16_computes_close_to_float32(name):
     assert jax.tree.map(lambda s: (s.shape, s.dtype), stored) == jax.tree.map(
         lambda v: (v.shape, v.dtype), variables
     )
-    both = jit(
+    both = jax.jit(
         lambda v, x: (
             tiny(name).apply(v, x, train=False),
             low.apply(v, x, train=False),
@@ -310,7 +307,7 @@ def test_residual_block_normalises_its_inputs_as_their_concatenation():
         "norm1_0": {"norm": {k: v[:1] for k, v in norm.items()}},
         "norm1_1": {"norm": {k: v[1:] for k, v in norm.items()}},
     }
-    apply = jit(lambda p, *x: block.apply({"params": p}, *x, train=False))
+    apply = jax.jit(lambda p, *x: block.apply({"params": p}, *x, train=False))
     np.testing.assert_allclose(apply(split, a, b), apply(params, whole), atol=1e-3)
 
 
@@ -341,7 +338,7 @@ def test_positions_are_interpolated_to_the_grid_at_hand():
     # The norm of (a, 0) is the sign of a: the boundary between the halves shows where a position went.
     position = jnp.zeros((4, 1, 2)).at[..., 0].set(jnp.array([[-1.0], [-1.0], [1.0], [1.0]]))
     params = {"patches": kernel, "norm": norm, "position": position}
-    out, token = jit(lambda p, x: model.apply({"params": p}, x, train=False))(
+    out, token = jax.jit(lambda p, x: model.apply({"params": p}, x, train=False))(
         params, jnp.zeros((1, 8, 3, 1))
     )
     assert token is None
@@ -367,7 +364,7 @@ def test_self_attention_equals_flax():
         for i, name in enumerate(("query", "key", "value"))
     }
     split["out"] = {"kernel": out.reshape(2, 4, 8), "bias": np.zeros(8)}
-    actual, expected = jit(
+    actual, expected = jax.jit(
         lambda a, b: (ours.apply({"params": a}, x), theirs.apply({"params": b}, x))
     )(params, split)
     np.testing.assert_allclose(actual, expected, atol=1e-4)
@@ -382,7 +379,7 @@ def test_attention_gate_opens_and_closes():
     zeros = jax.tree.map(lambda s: np.zeros(s.shape, np.float32), variables)["params"]
     zeros["out"]["kernel"] = np.eye(CHANNELS, dtype=np.float32)[None, None]
     x, g = pixels(skip), pixels(coarse)
-    apply = jit(lambda p: gate.apply({"params": p}, x, g, train=False))
+    apply = jax.jit(lambda p: gate.apply({"params": p}, x, g, train=False))
     for bias, expected in ((40.0, x), (0.0, x / 2), (-40.0, 0 * x)):
         params = {**zeros, "psi": {**zeros["psi"], "bias": np.full(1, bias, np.float32)}}
         np.testing.assert_allclose(apply(params), expected, atol=1e-5)
@@ -392,7 +389,7 @@ def test_attention_gate_opens_and_closes():
 def test_norms_centre_and_scale_over_their_axes(kind):
     x = 3 + 2 * pixels(jax.ShapeDtypeStruct((4, 6, 6, 16), jnp.float32))
     variables = filled(Norm(kind), jax.ShapeDtypeStruct(x.shape, jnp.float32))
-    apply = jit(lambda v: Norm(kind).apply(v, x, train=True, mutable=["batch_stats"])[0])
+    apply = jax.jit(lambda v: Norm(kind).apply(v, x, train=True, mutable=["batch_stats"])[0])
     y = np.asarray(apply(variables))
     if kind == "group":
         y = y.reshape(4, 36, 8, 2)
@@ -431,9 +428,9 @@ def test_detail_begins_as_no_correction_and_learns_voxels_within_a_patch():
     def logits(params):
         return finer.apply({"params": params}, pixels(x), train=False)
 
-    before = jit(lambda v: plain.apply(v, pixels(x), train=False))(old)
-    np.testing.assert_array_equal(jit(logits)(params), before)
-    grads = jit(jax.grad(lambda p: logits(p)[0, 3, 5, 0]))(params)
+    before = jax.jit(lambda v: plain.apply(v, pixels(x), train=False))(old)
+    np.testing.assert_array_equal(jax.jit(logits)(params), before)
+    grads = jax.jit(jax.grad(lambda p: logits(p)[0, 3, 5, 0]))(params)
     assert np.abs(grads["detail"]["head"]["kernel"]).max() > 0
 
 

@@ -1,7 +1,5 @@
 """Heads from label maps: geometry that is what the pose says, images that are finite and between their bounds."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,9 +9,6 @@ from brainjax.preprocess.rescale import CEILING, rescale
 from brainjax.synth import freesurfer, imaging
 from brainjax.synth.head import HeadPose, HeadSynthesis, sample_labels
 from brainjax.types import ConfigError
-
-# Tiny programs spend their time in the compiler, not on the data: the least optimisation is the quickest.
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 SHAPE = (16, 24, 20)
 
@@ -81,7 +76,7 @@ def test_matrix_maps_box_to_map():
 @pytest.fixture(scope="module")
 def synthesis():
     options = HeadSynthesis(shape=SHAPE, spacing=1.8, shift=1.0, far=4.0)
-    return jit(options.batch)
+    return jax.jit(options.batch)
 
 
 def maps(count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -119,13 +114,13 @@ def test_thick_slices_lose_detail_along_one_axis_only():
 def test_acquire_keeps_a_constant_but_for_noise():
     image = jnp.full((16, 16, 16), 0.7)
     keys = jax.random.split(jax.random.key(0), 4)
-    out = jit(jax.vmap(lambda k: imaging.acquire(k, image, spacing=1.5, thick=1.0)))(keys)
+    out = jax.jit(jax.vmap(lambda k: imaging.acquire(k, image, spacing=1.5, thick=1.0)))(keys)
     np.testing.assert_allclose(out.mean((1, 2, 3)), 0.7, atol=0.02)
 
 
 def test_real_contrasts_keep_bone_and_air_dark():
     keys = jax.random.split(jax.random.key(0), 12)
-    drawn = jit(jax.vmap(lambda k: imaging.sample_contrast(k, realistic=1.0)))(keys)
+    drawn = jax.jit(jax.vmap(lambda k: imaging.sample_contrast(k, realistic=1.0)))(keys)
     one, other, spread = map(np.asarray, drawn)
     for name in ("air", "bone"):
         assert (one[:, freesurfer.NAMES.index(name)] < 0.5 * one.max(1)).all()

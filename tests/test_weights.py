@@ -1,6 +1,5 @@
 """Published weights: the reference's logits, without the reference."""
 
-import functools
 import importlib.util
 import json
 
@@ -22,7 +21,6 @@ GOLDENS = json.loads(parity.GOLDENS.read_text())
 PORTS = json.loads(parity.PORTS.read_text())
 # The variant of our network that has Keras's padding, strides and norms.
 KERAS = {"ResNet": {"variant": "v1"}, "VGG": {}}
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 each = pytest.mark.parametrize("network", parity.NETWORKS)
 TOLERANCE = {"atol": 1e-4, "rtol": 0}
 
@@ -40,7 +38,7 @@ def empty(model, channels=3):
 
 
 def logits(model, variables, x):
-    apply = jit(lambda v, x: model.apply(v, x, train=False))
+    apply = jax.jit(lambda v, x: model.apply(v, x, train=False))
     return np.asarray(apply(variables, x))
 
 
