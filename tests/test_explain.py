@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_models import TINY, filled, jit, tiny
+from test_models import TINY, filled, tiny
 
 from brainjax.infer import explain
 from brainjax.infer.explain import grad_cam
@@ -126,7 +126,7 @@ def test_every_classifier_with_a_linear_head_gives_its_class_activation_map(name
     maps = np.asarray(grad_cam(model, variables, image, [0, 1]))
     assert maps.shape == (2, 64, 64) and maps.min() >= 0 and maps.max() <= 1
 
-    run = jit(functools.partial(model.apply, train=False, capture_intermediates=True))
+    run = jax.jit(functools.partial(model.apply, train=False, capture_intermediates=True))
     inner = run(variables, image)[1]["intermediates"]
     if name in ("ResNet", "VGG"):
         (features,) = inner["encoder"]["__call__"]

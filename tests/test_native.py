@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_conv import arrays, assert_close, forward_and_gradients, jit, reference
+from test_conv import arrays, assert_close, forward_and_gradients, reference
 from tiny import ROOT, clean_environment
 
 from brainjax import native
@@ -38,8 +38,8 @@ def test_equals_xla_forward_and_both_gradients(forced, rank, size, strides, padd
     pads = [(padding, padding)] * rank if isinstance(padding, int) else padding
     x, kernel = arrays((2, *SPACES[rank], 3), ((size,) * rank + (3, 5)))
     how = {"strides": strides, "padding": pads, "dilation": dilation}
-    found = jit(lambda x, k: forward_and_gradients(lambda *a: conv(*a, **how), x, k))
-    wanted = jit(lambda x, k: forward_and_gradients(lambda *a: reference(*a, **how), x, k))
+    found = jax.jit(lambda x, k: forward_and_gradients(lambda *a: conv(*a, **how), x, k))
+    wanted = jax.jit(lambda x, k: forward_and_gradients(lambda *a: reference(*a, **how), x, k))
     assert_close(found(x, kernel), wanted(x, kernel), 1e-5)
     if size > 1:
         assert is_native(lambda *a: conv(*a, **how), x, kernel)
@@ -48,8 +48,10 @@ def test_equals_xla_forward_and_both_gradients(forced, rank, size, strides, padd
 def test_wide_channels_and_uneven_options(forced):
     x, kernel = arrays((1, 8, 6, 4, 32), (3, 2, 1, 32, 48))
     how = {"strides": (2, 1, 1), "padding": ((1, 0), (0, 1), (0, 0)), "dilation": (1, 2, 1)}
-    found = jit(lambda *a: forward_and_gradients(lambda *b: conv(*b, **how), *a))(x, kernel)
-    wanted = jit(lambda *a: forward_and_gradients(lambda *b: reference(*b, **how), *a))(x, kernel)
+    found = jax.jit(lambda *a: forward_and_gradients(lambda *b: conv(*b, **how), *a))(x, kernel)
+    wanted = jax.jit(lambda *a: forward_and_gradients(lambda *b: reference(*b, **how), *a))(
+        x, kernel
+    )
     assert_close(found, wanted, 1e-5)
 
 
@@ -76,7 +78,7 @@ def test_winograds_algorithm_equals_xla(forced, case, monkeypatch):
     x, kernel = arrays(shape, size)
 
     def run(function):
-        f = jit(lambda *a: forward_and_gradients(function, *a))
+        f = jax.jit(lambda *a: forward_and_gradients(function, *a))
         return f(x, kernel)
 
     found = run(lambda *a: conv(*a, padding=padding))
@@ -91,7 +93,7 @@ def test_winograds_algorithm_equals_xla(forced, case, monkeypatch):
 def test_winograds_algorithm_loses_little_to_rounding(forced):
     """Against float64: some 1e-5 of the spread, as its own documentation says."""
     x, kernel = arrays((2, 32, 32, 64), (3, 3, 64, 64))
-    found = jit(lambda *a: forward_and_gradients(conv, *a))(x, kernel)
+    found = jax.jit(lambda *a: forward_and_gradients(conv, *a))(x, kernel)
     with jax.enable_x64(True):
         exact = [jnp.asarray(np.array(a), jnp.float64) for a in (x, kernel)]
         wanted = forward_and_gradients(lambda *a: reference(*a, 1, "SAME", 1), *exact)
@@ -129,7 +131,7 @@ def test_depthwise_convolutions_equal_xla(forced, case):
 
     assert is_native(ours, x, kernel)
     found, wanted = (
-        jit(functools.partial(forward_and_gradients, f))(x, kernel)
+        jax.jit(functools.partial(forward_and_gradients, f))(x, kernel)
         for f in (ours, functools.partial(reference, **how))
     )
     assert_close(found, wanted, 1e-5)
@@ -168,12 +170,12 @@ def test_bfloat16(forced, case):
         return conv(x, kernel, **how)
 
     assert is_native(ours, x, kernel)
-    found = jit(functools.partial(forward_and_gradients, ours))(x, kernel)
+    found = jax.jit(functools.partial(forward_and_gradients, ours))(x, kernel)
     exact = [a.astype(jnp.float32) for a in (x, kernel)]
     plain = {"strides": 1, "padding": "SAME", "dilation": 1, **how}
     plain["groups"] = shape[-1] if size[-2] == 1 else 1
     same = functools.partial(reference, **plain)
-    wanted = jit(functools.partial(forward_and_gradients, same))(*exact)
+    wanted = jax.jit(functools.partial(forward_and_gradients, same))(*exact)
     assert all(a.dtype == jnp.bfloat16 for a in found)
     assert_close([a.astype(jnp.float32) for a in found], wanted, 2e-2)
 
@@ -208,12 +210,12 @@ def test_vmap_scan_and_remat(forced):
     def loss(x, k):
         return (conv(x, k) ** 2).sum()
 
-    alone = [jit(jax.grad(loss, 1))(*pair) for pair in zip(x, kernel, strict=True)]
-    assert_close(jit(jax.vmap(jax.grad(loss, 1)))(x, kernel), jnp.stack(alone), 1e-6)
+    alone = [jax.jit(jax.grad(loss, 1))(*pair) for pair in zip(x, kernel, strict=True)]
+    assert_close(jax.jit(jax.vmap(jax.grad(loss, 1)))(x, kernel), jnp.stack(alone), 1e-6)
     one = jax.grad(loss, 1)
-    _, scanned = jit(lambda *a: jax.lax.scan(lambda c, pair: (c, one(*pair)), 0, a))(x, kernel)
+    _, scanned = jax.jit(lambda *a: jax.lax.scan(lambda c, pair: (c, one(*pair)), 0, a))(x, kernel)
     assert_close(scanned, jnp.stack(alone), 1e-6)
-    assert_close(jit(jax.grad(jax.checkpoint(loss), 1))(x[0], kernel[0]), alone[0], 1e-6)
+    assert_close(jax.jit(jax.grad(jax.checkpoint(loss), 1))(x[0], kernel[0]), alone[0], 1e-6)
 
 
 def test_pmap(forced):
@@ -225,13 +227,13 @@ def test_pmap(forced):
 def test_a_network_gives_what_it_gives_without(forced, monkeypatch):
     model = UNet(num_classes=2, features=(4, 8), norm="instance")
     x = jax.random.normal(jax.random.key(1), (1, 8, 8, 8, 2))
-    variables = jit(lambda key: model.init(key, x, train=False))(jax.random.key(0))
+    variables = jax.jit(lambda key: model.init(key, x, train=False))(jax.random.key(0))
 
     def run():
         def loss(v):
             return (model.apply(v, x, train=False) ** 2).sum()
 
-        return jit(jax.value_and_grad(loss))(variables)
+        return jax.jit(jax.value_and_grad(loss))(variables)
 
     found = run()
     monkeypatch.setenv("BRAINJAX_NATIVE", "0")
@@ -354,10 +356,10 @@ def test_transposed_convolutions_of_blocks(forced, monkeypatch, space, factor):
 
     def run():
         loss = jax.value_and_grad(lambda v, x: (jnp.sin(module.apply(v, x))).sum(), (0, 1))
-        return jit(loss)(variables, x), jit(module.apply)(variables, x)
+        return jax.jit(loss)(variables, x), jax.jit(module.apply)(variables, x)
 
     found = run()
-    assert "brainjax_input_gradient" in jit(module.apply).lower(variables, x).as_text()
+    assert "brainjax_input_gradient" in jax.jit(module.apply).lower(variables, x).as_text()
     monkeypatch.setenv("BRAINJAX_NATIVE", "0")
     assert_close(found, run(), 1e-5)
 

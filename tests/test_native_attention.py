@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_conv import arrays, assert_close, jit
+from test_conv import arrays, assert_close
 
 from brainjax import native
 from brainjax.models.attend import attend
@@ -25,8 +25,8 @@ def is_native(*args):
 )
 def test_equals_jax_forward_and_all_gradients(forced, queries, keys, heads, width):
     q, k, v = arrays(*((2, n, heads, width) for n in (queries, keys, keys)))
-    found = jit(lambda *a: forward_and_gradients(attend, *a))(q, k, v)
-    wanted = jit(lambda *a: forward_and_gradients(jax.nn.dot_product_attention, *a))(q, k, v)
+    found = jax.jit(lambda *a: forward_and_gradients(attend, *a))(q, k, v)
+    wanted = jax.jit(lambda *a: forward_and_gradients(jax.nn.dot_product_attention, *a))(q, k, v)
     assert_close(found, wanted, 1e-5)
     assert is_native(q, k, v)
 
@@ -50,7 +50,7 @@ def test_vmap_and_remat(forced):
         return (jax.checkpoint(attend)(q, k[0], v[0]) ** 2).sum()
 
     wanted = jax.grad(lambda q: (attend(q, k[0], v[0]) ** 2).sum())(q[0])
-    assert_close(jit(jax.grad(loss))(q[0]), wanted, 1e-6)
+    assert_close(jax.jit(jax.grad(loss))(q[0]), wanted, 1e-6)
 
 
 def test_other_dtypes_and_accelerators_take_xla(forced):
